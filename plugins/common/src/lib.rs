@@ -1,0 +1,13 @@
+//! What the plugins share: the SFrame header, the RTP payload descriptor, the table that relates RTP encoding
+//! names to caps, and the key contract between elements and key sources.
+//!
+//! This is an rlib that every plugin links for itself. It must never register a GType: two plugin libraries
+//! that registered the same one would abort the process.
+
+pub mod caps_table;
+pub mod cipher_suite;
+pub mod descriptor;
+pub mod header;
+pub mod key_source;
+pub mod meta;
+pub mod rate_limit;
