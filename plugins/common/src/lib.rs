@@ -4,6 +4,8 @@
 //! This is an rlib that every plugin links for itself. It must never register a GType: two plugin libraries
 //! that registered the same one would abort the process.
 
+#![warn(missing_docs)]
+
 pub mod caps_table;
 pub mod cipher_suite;
 pub mod descriptor;
