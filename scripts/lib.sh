@@ -1,0 +1,27 @@
+# Shared by the scripts in this folder; source it, do not run it.
+# Sets: root (the checkout), target (cargo's target directory), plugins (the folder with the staged plugins).
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+# A relative CARGO_TARGET_DIR means: relative to where cargo is started, which is the checkout.
+case $target in /*) ;; *) target=$root/$target ;; esac
+plugins=$target/gst-plugins
+
+say() { printf '%s\n' "$*"; }
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# A fresh registry (in the folder $1) and only our staged plugins ($2, default the staged ones) besides the system's:
+# GStreamer caches what it found, and a stale cache hides a rebuilt plugin.
+gst_environment() {
+  export GST_REGISTRY=$1/registry.bin
+  export GST_PLUGIN_PATH=${2:-$plugins}
+  unset GST_PLUGIN_PATH_1_0 GST_REGISTRY_1_0
+  # A log level from outside would mix into the output that the scripts read.
+  unset GST_DEBUG
+}
+
+our_libraries="libgstsframe.so libgstrtpsframe.so"
+our_elements="sframeenc sframedec rtpsframepay rtpsframedepay sframeguard"
