@@ -1,0 +1,34 @@
+#!/bin/sh
+# Receives VP8 video and Opus speech, opens every frame and decodes it to files.
+#
+#   KEYS    key file that holds the sender's KIDs
+#   OUT     folder that gets picture.png (the latest picture, twice a second) and sound.wav
+#   PORT    first UDP port, table in ../relay.sh   (default 5000)
+#   RELAY   host of the relay, for RTCP            (default 127.0.0.1)
+#   WINDOW  not empty: also show the video in a window
+set -eu
+PORT=${PORT:-5000} RELAY=${RELAY:-127.0.0.1}
+
+set --
+[ -z "${WINDOW:-}" ] || set -- pictures. ! queue ! videoconvert ! autovideosink
+
+# rtcp-fb-nack-pli: without it rtpbin does not send the decoder's wish for a keyframe.
+exec gst-launch-1.0 -e -m rtpbin name=rtp \
+  udpsrc port=$((PORT + 10)) \
+    caps="application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96,a-sframe=(string)\"\",rtcp-fb-nack-pli=(boolean)true" \
+    ! rtp.recv_rtp_sink_0 \
+  udpsrc port=$((PORT + 11)) ! rtp.recv_rtcp_sink_0 \
+  rtp.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 12)) sync=false async=false \
+  rtp. ! application/x-rtp,media=video ! rtpsframedepay \
+    ! sframedec name=open-video key-file="$KEYS" ! vp8dec ! tee name=pictures \
+  pictures. ! queue ! videoconvert ! videorate ! video/x-raw,framerate=2/1 \
+    ! pngenc ! multifilesink location="$OUT/picture.png" \
+  \
+  udpsrc port=$((PORT + 14)) \
+    caps="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=97,a-sframe=(string)\"\"" \
+    ! rtp.recv_rtp_sink_1 \
+  udpsrc port=$((PORT + 15)) ! rtp.recv_rtcp_sink_1 \
+  rtp.send_rtcp_src_1 ! udpsink host="$RELAY" port=$((PORT + 16)) sync=false async=false \
+  rtp. ! application/x-rtp,media=audio ! rtpsframedepay \
+    ! sframedec name=open-audio key-file="$KEYS" ! opusdec ! audioconvert ! wavenc ! filesink location="$OUT/sound.wav" \
+  "$@"
