@@ -1,7 +1,11 @@
 //! SFrame over RTP (draft-ietf-avtcore-rtp-sframe-02): `rtpsframepay`, `rtpsframedepay` and the relay's `sframeguard`.
 //! No key and no cryptography is in this library, so that a relay can install it alone.
 
-fn plugin_init(_plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
+pub mod guard;
+mod sframeguard;
+
+fn plugin_init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
+    sframeguard::register(plugin)?;
     Ok(())
 }
 
