@@ -1,0 +1,206 @@
+//! Sealing and opening one frame in place (RFC 9605 §4.4.3, §4.4.4): bytes in, bytes out.
+//!
+//! A sealed frame is `clear prefix ‖ SFrame header ‖ ciphertext ‖ tag`. The clear prefix is empty unless the codec's
+//! first bytes must stay readable; it is authenticated as SFrame metadata. Nothing here allocates.
+
+use crate::codec::MAX_CLEAR_PREFIX;
+use crate::crypto::{Backend, crate_suite};
+use gst_e2ee_common::cipher_suite::CipherSuite;
+use gst_e2ee_common::header::{self, Header, HeaderError};
+use sframe::crypto::{DecryptionBufferView, EncryptionBufferView};
+use sframe::key::{GenericDecryptionKey, GenericEncryptionKey};
+
+/// Longest clear prefix with the longest header: what must be read of a frame before it is known what it is.
+pub const MAX_LEAD: usize = MAX_CLEAR_PREFIX + header::MAX_LEN;
+
+/// The key could not be derived. Says nothing about why: inputs are secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the key could not be derived")]
+pub struct DeriveError;
+
+/// A frame could not be sealed (larger than the cipher allows).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the frame is too large to be sealed")]
+pub struct SealError;
+
+/// Why bytes did not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Not an SFrame header, or nothing behind it.
+    #[error("not an SFrame ciphertext: {0}")]
+    Malformed(#[from] HeaderError),
+    /// The tag does not fit: damaged, forged, or another key.
+    #[error("authentication failed")]
+    AuthFailed,
+}
+
+/// Associated data: header, then clear prefix (RFC 9605 §4.4.3).
+struct Aad {
+    bytes: [u8; MAX_LEAD],
+    len: usize,
+}
+
+impl Aad {
+    fn new(header: &[u8], clear: &[u8]) -> Self {
+        let mut bytes = [0; MAX_LEAD];
+        let len = header.len() + clear.len();
+        bytes[..header.len()].copy_from_slice(header);
+        bytes[header.len()..len].copy_from_slice(clear);
+        Self { bytes, len }
+    }
+
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
+    }
+}
+
+/// A key to seal with.
+pub struct SealKey {
+    key: GenericEncryptionKey<Backend, Backend>,
+    tag_len: usize,
+}
+
+/// Where the parts of a sealed frame go in the output.
+pub struct Layout {
+    ctr: u64,
+    header: [u8; header::MAX_LEN],
+    header_len: usize,
+    clear_len: usize,
+    total: usize,
+}
+
+impl Layout {
+    /// Length of the sealed frame in bytes.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+}
+
+impl SealKey {
+    /// Derives the key (RFC 9605 §4.4.2).
+    pub fn derive(suite: CipherSuite, kid: u64, base_key: &[u8]) -> Result<Self, DeriveError> {
+        let key =
+            GenericEncryptionKey::derive_from(crate_suite(suite), kid, base_key).map_err(|_| DeriveError)?;
+        Ok(Self {
+            key,
+            tag_len: suite.tag_len(),
+        })
+    }
+
+    /// Key id that is written into every header.
+    pub fn kid(&self) -> u64 {
+        self.key.key_id()
+    }
+
+    /// Lays out the frame with counter `ctr`: `frame_len` bytes of which the first `clear_len` stay in clear.
+    pub fn layout(&self, ctr: u64, clear_len: usize, frame_len: usize) -> Layout {
+        let clear_len = clear_len.min(frame_len).min(MAX_CLEAR_PREFIX);
+        let mut header = [0; header::MAX_LEN];
+        let header_len = Header { kid: self.kid(), ctr }.write(&mut header);
+        Layout {
+            ctr,
+            header,
+            header_len,
+            clear_len,
+            total: header_len + frame_len + self.tag_len,
+        }
+    }
+
+    /// Seals into `out`, which is `layout.total()` bytes. `fill(at, part)` copies the frame's bytes from offset `at`
+    /// on into `part`; it is called for the clear prefix and for the rest.
+    #[inline]
+    pub fn seal(
+        &self,
+        layout: &Layout,
+        out: &mut [u8],
+        mut fill: impl FnMut(usize, &mut [u8]),
+    ) -> Result<(), SealError> {
+        let (clear, rest) = out.split_at_mut_checked(layout.clear_len).ok_or(SealError)?;
+        let (header, rest) = rest.split_at_mut_checked(layout.header_len).ok_or(SealError)?;
+        let body_len = rest.len().checked_sub(self.tag_len).ok_or(SealError)?;
+        let (body, tag) = rest.split_at_mut(body_len);
+        if layout.clear_len > 0 {
+            fill(0, clear);
+        }
+        header.copy_from_slice(&layout.header[..layout.header_len]);
+        fill(layout.clear_len, body);
+        let mut aad = Aad::new(header, clear);
+        let view = EncryptionBufferView {
+            aad: aad.as_mut(),
+            data: body,
+            tag,
+        };
+        self.key.encrypt(view, layout.ctr).map_err(|_| SealError)
+    }
+}
+
+/// The lead of a sealed frame: what can be read without a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lead {
+    /// KID and CTR.
+    pub header: Header,
+    /// Bytes before the header.
+    pub clear_len: usize,
+    /// Bytes of the header.
+    pub header_len: usize,
+}
+
+impl Lead {
+    /// Reads the lead from a frame's first bytes ([`MAX_LEAD`] of them are always enough).
+    pub fn parse(bytes: &[u8], clear_len: usize) -> Result<Self, HeaderError> {
+        let sealed = bytes.get(clear_len..).ok_or(HeaderError::Truncated)?;
+        let (header, header_len) = Header::parse(sealed)?;
+        Ok(Self {
+            header,
+            clear_len,
+            header_len,
+        })
+    }
+
+    /// Offset of the ciphertext.
+    pub fn body_offset(&self) -> usize {
+        self.clear_len + self.header_len
+    }
+}
+
+/// A key to open with.
+pub struct OpenKey {
+    key: GenericDecryptionKey<Backend, Backend>,
+    tag_len: usize,
+}
+
+impl OpenKey {
+    /// Derives the key (RFC 9605 §4.4.2).
+    pub fn derive(suite: CipherSuite, kid: u64, base_key: &[u8]) -> Result<Self, DeriveError> {
+        let key =
+            GenericDecryptionKey::derive_from(crate_suite(suite), kid, base_key).map_err(|_| DeriveError)?;
+        Ok(Self {
+            key,
+            tag_len: suite.tag_len(),
+        })
+    }
+
+    /// Opens in place. `lead_bytes` are the frame's first bytes, up to the ciphertext; `out` holds the clear prefix
+    /// (still empty) followed by ciphertext and tag. Returns the length of the frame at the start of `out`.
+    #[inline]
+    pub fn open(&self, lead: &Lead, lead_bytes: &[u8], out: &mut [u8]) -> Result<usize, OpenError> {
+        let (clear, header) = lead_bytes[..lead.body_offset()].split_at(lead.clear_len);
+        let (out_clear, body) = out
+            .split_at_mut_checked(lead.clear_len)
+            .ok_or(OpenError::Malformed(HeaderError::Truncated))?;
+        let plain_len = body
+            .len()
+            .checked_sub(self.tag_len)
+            .ok_or(OpenError::Malformed(HeaderError::Truncated))?;
+        let mut aad = Aad::new(header, clear);
+        let view = DecryptionBufferView {
+            aad: aad.as_mut(),
+            data: body,
+        };
+        self.key
+            .decrypt(view, lead.header.ctr)
+            .map_err(|_| OpenError::AuthFailed)?;
+        out_clear.copy_from_slice(clear);
+        Ok(lead.clear_len + plain_len)
+    }
+}

@@ -1,0 +1,167 @@
+//! GStreamer glue that `sframeenc` and `sframedec` share.
+
+use gst::glib;
+use gst::prelude::*;
+use gst_e2ee_common::key_source::{self, Connection, ContractError, KeySource};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// No message or request is repeated faster than this.
+pub const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "sframe",
+        gst::DebugColorFlags::empty(),
+        Some("SFrame sealing and opening"),
+    )
+});
+
+/// `cipher-suite`: the suites of RFC 9605 §4.5 that are implemented.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[repr(i32)]
+#[enum_type(name = "GstSFrameCipherSuite")]
+pub enum CipherSuite {
+    #[enum_value(
+        name = "1: AES-128-CTR, HMAC-SHA-256, 10-byte tag",
+        nick = "aes-128-ctr-hmac-sha256-80"
+    )]
+    Aes128CtrHmacSha256_80 = 1,
+    #[enum_value(
+        name = "2: AES-128-CTR, HMAC-SHA-256, 8-byte tag",
+        nick = "aes-128-ctr-hmac-sha256-64"
+    )]
+    Aes128CtrHmacSha256_64 = 2,
+    #[enum_value(
+        name = "3: AES-128-CTR, HMAC-SHA-256, 4-byte tag (weak: one forgery in 2^32 succeeds)",
+        nick = "aes-128-ctr-hmac-sha256-32"
+    )]
+    Aes128CtrHmacSha256_32 = 3,
+    #[default]
+    #[enum_value(
+        name = "4: AES-128-GCM, SHA-256, 16-byte tag",
+        nick = "aes-128-gcm-sha256-128"
+    )]
+    Aes128GcmSha256_128 = 4,
+    #[enum_value(
+        name = "5: AES-256-GCM, SHA-512, 16-byte tag",
+        nick = "aes-256-gcm-sha512-128"
+    )]
+    Aes256GcmSha512_128 = 5,
+}
+
+impl From<CipherSuite> for gst_e2ee_common::cipher_suite::CipherSuite {
+    fn from(suite: CipherSuite) -> Self {
+        match suite {
+            CipherSuite::Aes128CtrHmacSha256_80 => Self::Aes128CtrHmacSha256_80,
+            CipherSuite::Aes128CtrHmacSha256_64 => Self::Aes128CtrHmacSha256_64,
+            CipherSuite::Aes128CtrHmacSha256_32 => Self::Aes128CtrHmacSha256_32,
+            CipherSuite::Aes128GcmSha256_128 => Self::Aes128GcmSha256_128,
+            CipherSuite::Aes256GcmSha512_128 => Self::Aes256GcmSha512_128,
+        }
+    }
+}
+
+/// `clear-prefix`: what stays readable of a sealed frame.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[repr(i32)]
+#[enum_type(name = "GstSFrameClearPrefix")]
+pub enum ClearPrefix {
+    #[default]
+    #[enum_value(name = "Nothing: the whole frame is sealed", nick = "none")]
+    None,
+    #[enum_value(
+        name = "The codec's first bytes, authenticated (VP8: 10 on keyframes, else 3; Opus: 1)",
+        nick = "codec"
+    )]
+    Codec,
+}
+
+/// Builds a pad from the template that the element class has for it.
+pub fn pad_builder(
+    template: Option<gst::PadTemplate>,
+    direction: gst::PadDirection,
+) -> gst::PadBuilder<gst::Pad> {
+    match template {
+        Some(template) => gst::Pad::builder_from_template(&template),
+        None => gst::Pad::builder(direction),
+    }
+}
+
+/// A key source in use. Signals are disconnected when it is dropped.
+pub struct Attached {
+    pub source: KeySource,
+    _keys_changed: Connection,
+}
+
+impl Attached {
+    /// Uses this source; `on_change` runs at `keys-changed`, on whatever thread emits it.
+    pub fn new(source: KeySource, on_change: impl Fn() + Send + Sync + 'static) -> Self {
+        let connection = source.connect_keys_changed(move |_| on_change());
+        Self {
+            source,
+            _keys_changed: connection,
+        }
+    }
+}
+
+/// Looks for the key source of an element; an error text says what to do where there is none.
+pub fn find_source(element: &gst::Element, id: &str, with_key_file: &str) -> Result<KeySource, String> {
+    key_source::find(element, id)
+        .map_err(|error| unusable(id, &error))?
+        .ok_or_else(|| {
+            format!(
+                "no keys: put a keyring with id \"{id}\" into the pipeline (mlskeyring id={id}), or set {with_key_file}"
+            )
+        })
+}
+
+/// Error text for a key source that breaks the contract.
+pub fn unusable(id: &str, error: &ContractError) -> String {
+    format!("the keyring \"{id}\" is not a usable key source: {error}")
+}
+
+/// The key source in a context, where it is the one with this id.
+pub fn source_of(context: &gst::Context, id: &str) -> Option<Result<KeySource, ContractError>> {
+    (context.context_type() == key_source::context_type(id)).then(|| KeySource::from_context(context))
+}
+
+/// Counts up whenever keys changed.
+#[derive(Default)]
+pub struct Generation(AtomicU64);
+
+impl Generation {
+    pub fn bump(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Posts an element message.
+pub fn post(element: &gst::Element, structure: gst::Structure) {
+    let message = gst::message::Element::builder(structure).src(element).build();
+    let _ = element.post_message(message);
+}
+
+/// The GAP event that stands for a dropped frame: without it a non-live source would run away and sinks would wait.
+pub fn gap_for(buffer: &gst::BufferRef) -> Option<gst::Event> {
+    let start = buffer.pts().or(buffer.dts())?;
+    Some(
+        gst::event::Gap::builder(start)
+            .duration(buffer.duration())
+            .build(),
+    )
+}
+
+/// Asks the encoder (upstream, or over RTCP) for a keyframe.
+pub fn request_keyframe(sinkpad: &gst::Pad) {
+    // The event of GstVideo's UpstreamForceKeyUnit, written out so that no video library is linked for one event.
+    let structure = gst::Structure::builder("GstForceKeyUnit")
+        .field("all-headers", true)
+        .build();
+    sinkpad.push_event(gst::event::CustomUpstream::new(structure));
+}

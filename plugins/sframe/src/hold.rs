@@ -1,0 +1,191 @@
+//! Frames whose key is not there yet, with the events between them, in order and bounded.
+//!
+//! Only frames without a key start a hold; while there is one, everything else queues behind it. A later frame that
+//! opens ends it: its sender is past the held ones, whose key never came. So a frame with a made-up KID cannot delay
+//! the real ones.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// Bytes that may be held, whatever the number of frames.
+const MAX_BYTES: usize = 32 << 20;
+
+/// One thing in the queue.
+#[derive(Debug)]
+pub enum Item<F, E> {
+    /// A sealed frame and when it stops waiting.
+    Frame {
+        /// The frame.
+        frame: F,
+        /// Its size in bytes.
+        size: usize,
+        /// Packets of one frame have the same group and count as one.
+        group: Option<u32>,
+        /// When it is given up.
+        deadline: Instant,
+    },
+    /// A serialized event that came between frames.
+    Event(E),
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Hold<F, E> {
+    items: VecDeque<Item<F, E>>,
+    frames: usize,
+    bytes: usize,
+    max_frames: usize,
+}
+
+impl<F, E> Hold<F, E> {
+    /// Holds at most `max_frames` frames.
+    pub fn new(max_frames: usize) -> Self {
+        Self {
+            items: VecDeque::new(),
+            frames: 0,
+            bytes: 0,
+            max_frames,
+        }
+    }
+
+    /// Nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Whether a frame may wait at all.
+    pub fn may_hold(&self) -> bool {
+        self.max_frames > 0
+    }
+
+    /// Items in the queue.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Queues a frame.
+    pub fn push_frame(&mut self, frame: F, size: usize, group: Option<u32>, deadline: Instant) {
+        if self.starts_frame(group, self.items.iter().rev()) {
+            self.frames += 1;
+        }
+        self.bytes += size;
+        self.items.push_back(Item::Frame {
+            frame,
+            size,
+            group,
+            deadline,
+        });
+    }
+
+    /// Queues an event.
+    pub fn push_event(&mut self, event: E) {
+        self.items.push_back(Item::Event(event));
+    }
+
+    /// The item at `index`.
+    pub fn get(&self, index: usize) -> Option<&Item<F, E>> {
+        self.items.get(index)
+    }
+
+    /// More waits than may: the oldest must go.
+    pub fn is_over(&self) -> bool {
+        self.frames > self.max_frames || self.bytes > MAX_BYTES
+    }
+
+    /// When the oldest frame is given up.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.items.iter().find_map(|item| match item {
+            Item::Frame { deadline, .. } => Some(*deadline),
+            Item::Event(_) => None,
+        })
+    }
+
+    /// Takes the item at `index` out.
+    pub fn take(&mut self, index: usize) -> Option<Item<F, E>> {
+        let item = self.items.remove(index)?;
+        if let Item::Frame { size, group, .. } = &item {
+            self.bytes -= size;
+            let before = self.starts_frame(*group, self.items.range(..index).rev());
+            let after = self.starts_frame(*group, self.items.range(index..));
+            if before && after {
+                self.frames -= 1;
+            }
+        }
+        Some(item)
+    }
+
+    /// Empties the queue.
+    pub fn clear(&mut self) {
+        self.items.clear();
+        self.frames = 0;
+        self.bytes = 0;
+    }
+
+    /// Whether a packet of `group` has no packet of the same frame as its neighbour.
+    fn starts_frame<'a>(
+        &self,
+        group: Option<u32>,
+        mut neighbours: impl Iterator<Item = &'a Item<F, E>>,
+    ) -> bool
+    where
+        F: 'a,
+        E: 'a,
+    {
+        let neighbour = neighbours.find_map(|item| match item {
+            Item::Frame { group, .. } => Some(*group),
+            Item::Event(_) => None,
+        });
+        group.is_none() || neighbour != Some(group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn keeps_order_and_counts_frames_not_packets() {
+        let now = Instant::now();
+        let mut hold = Hold::<u32, &str>::new(2);
+        hold.push_frame(0, 10, Some(900), now);
+        hold.push_frame(1, 10, Some(900), now);
+        hold.push_event("caps");
+        hold.push_frame(2, 10, Some(900), now);
+        hold.push_frame(3, 10, Some(1800), now + Duration::from_secs(1));
+        assert!(!hold.is_over(), "two frames of four packets");
+        hold.push_frame(4, 10, Some(2700), now);
+        assert!(hold.is_over());
+        for expected in [0, 1] {
+            assert!(matches!(hold.take(0), Some(Item::Frame { frame, .. }) if frame == expected));
+            assert!(hold.is_over());
+        }
+        assert!(matches!(hold.take(0), Some(Item::Event("caps"))));
+        assert!(matches!(hold.take(0), Some(Item::Frame { frame: 2, .. })));
+        assert!(!hold.is_over());
+        assert_eq!(hold.deadline(), Some(now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn frames_without_a_group_count_each() {
+        let now = Instant::now();
+        let mut hold = Hold::<u32, ()>::new(1);
+        hold.push_frame(0, 0, None, now);
+        assert!(!hold.is_over());
+        hold.push_frame(1, 0, None, now);
+        assert!(hold.is_over());
+        hold.take(0);
+        assert!(!hold.is_over());
+        hold.take(0);
+        assert!(hold.is_empty());
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let mut hold = Hold::<u32, ()>::new(1000);
+        hold.push_frame(0, MAX_BYTES, None, Instant::now());
+        assert!(!hold.is_over());
+        hold.push_frame(1, 1, None, Instant::now());
+        assert!(hold.is_over());
+    }
+}

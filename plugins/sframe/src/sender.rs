@@ -1,0 +1,172 @@
+//! The sending side of a key: which counter comes next, and the rule that no (base key, KID, CTR) is used twice.
+//!
+//! Static keys lease their counters from a [`CounterFile`]. A key source hands out ranges; that it never hands out
+//! the same twice is its part of the contract, and this process checks it: [`claim`] remembers every range that any
+//! sender in it was given.
+
+use crate::counter_file::{CounterFile, CounterFileError, Fingerprint};
+use crate::frame::SealKey;
+use gst_e2ee_common::cipher_suite::CipherSuite;
+use gst_e2ee_common::key_source;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+/// Why there is no counter or no key.
+#[derive(Debug, thiserror::Error)]
+pub enum SenderError {
+    /// The counter file gives no more.
+    #[error(transparent)]
+    Counters(#[from] CounterFileError),
+    /// A key source broke the rule.
+    #[error(
+        "the key source handed out counters of KID {0} that were already in use under this key; it must give each \
+         range once"
+    )]
+    CountersReused(u64),
+    /// The source's range is used up; it must be asked again before.
+    #[error("the counters of this key are used up")]
+    UsedUp,
+    /// A frame is larger than the cipher allows.
+    #[error(transparent)]
+    Seal(#[from] crate::frame::SealError),
+    /// The key could not be derived.
+    #[error(transparent)]
+    Derive(#[from] crate::frame::DeriveError),
+}
+
+/// A key, and the counters that belong to this sender alone.
+pub struct Sender {
+    key: SealKey,
+    epoch: u64,
+    fingerprint: Fingerprint,
+    counters: Range<u64>,
+    file: Option<CounterFile>,
+}
+
+impl Sender {
+    /// A static key with its counter file.
+    pub fn from_file(
+        suite: CipherSuite,
+        kid: u64,
+        base_key: &[u8],
+        mut file: CounterFile,
+    ) -> Result<Self, SenderError> {
+        Ok(Self {
+            key: SealKey::derive(suite, kid, base_key)?,
+            epoch: 0,
+            fingerprint: Fingerprint::new(base_key, kid),
+            counters: file.lease()?,
+            file: Some(file),
+        })
+    }
+
+    /// A key from a key source.
+    pub fn from_source(key: &key_source::SenderKey) -> Result<Self, SenderError> {
+        let fingerprint = Fingerprint::new(&key.base_key, key.kid);
+        claim(fingerprint, &key.counters).map_err(|()| SenderError::CountersReused(key.kid))?;
+        Ok(Self {
+            key: SealKey::derive(key.suite, key.kid, &key.base_key)?,
+            epoch: key.epoch,
+            fingerprint,
+            counters: key.counters.clone(),
+            file: None,
+        })
+    }
+
+    /// Whether this is the key that the source now answers with, and can go on: no new range is needed.
+    pub fn is_still(&self, key: &key_source::SenderKey) -> bool {
+        !self.counters.is_empty() && self.fingerprint == Fingerprint::new(&key.base_key, key.kid)
+    }
+
+    /// Whether the source must be asked for more counters; a file leases them by itself.
+    pub fn is_used_up(&self) -> bool {
+        self.counters.is_empty() && self.file.is_none()
+    }
+
+    /// The next counter, each once.
+    pub fn next_counter(&mut self) -> Result<u64, SenderError> {
+        if let Some(file) = &mut self.file
+            && self.counters.is_empty()
+        {
+            self.counters = file.lease()?;
+        }
+        self.counters.next().ok_or(SenderError::UsedUp)
+    }
+
+    /// The key to seal with.
+    pub fn key(&self) -> &SealKey {
+        &self.key
+    }
+
+    /// Epoch of the key; 0 for static keys.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
+/// For each key and KID the end of the highest range that was handed out in this process.
+///
+/// It only grows: an entry a key change, some 50 bytes. Forgetting one would allow a reuse.
+static CLAIMED: LazyLock<Mutex<HashMap<Fingerprint, u64>>> = LazyLock::new(Mutex::default);
+
+fn claim(fingerprint: Fingerprint, counters: &Range<u64>) -> Result<(), ()> {
+    let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+    let used = claimed.entry(fingerprint).or_default();
+    if counters.start < *used {
+        return Err(());
+    }
+    *used = counters.end;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeroize::Zeroizing;
+
+    fn source_key(base_key: &[u8], kid: u64, counters: Range<u64>) -> key_source::SenderKey {
+        key_source::SenderKey {
+            kid,
+            suite: CipherSuite::Aes128GcmSha256_128,
+            base_key: Zeroizing::new(base_key.to_vec()),
+            counters,
+            epoch: 1,
+        }
+    }
+
+    #[test]
+    fn a_range_is_accepted_once_in_the_process() {
+        let key = |counters| source_key(b"one range only..", 1, counters);
+        let mut sender = Sender::from_source(&key(0..2)).unwrap();
+        assert_eq!(sender.next_counter().unwrap(), 0);
+        assert!(matches!(
+            Sender::from_source(&key(0..2)),
+            Err(SenderError::CountersReused(1))
+        ));
+        assert!(matches!(
+            Sender::from_source(&key(1..9)),
+            Err(SenderError::CountersReused(1))
+        ));
+        Sender::from_source(&key(2..4)).unwrap();
+        Sender::from_source(&source_key(b"one range only..", 2, 0..2)).unwrap();
+        assert_eq!(sender.next_counter().unwrap(), 1);
+        assert!(matches!(sender.next_counter(), Err(SenderError::UsedUp)));
+        assert!(!sender.is_still(&key(0..2)), "its counters are used up");
+    }
+
+    #[test]
+    fn a_file_is_leased_again_when_a_block_is_used_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("counter");
+        let base_key = b"leased twice....";
+        let file = CounterFile::open(&path, Fingerprint::new(base_key, 3)).unwrap();
+        let mut sender = Sender::from_file(CipherSuite::Aes128GcmSha256_128, 3, base_key, file).unwrap();
+        sender.counters.start = sender.counters.end - 1;
+        let last = sender.next_counter().unwrap();
+        assert_eq!(sender.next_counter().unwrap(), last + 1);
+        let on_disk = std::fs::read_to_string(&path).unwrap();
+        let on_disk: u64 = on_disk.split(' ').next().unwrap().parse().unwrap();
+        assert!(on_disk > last + 1);
+    }
+}

@@ -1,0 +1,710 @@
+//! # sframeenc
+//!
+//! Seals each buffer as one SFrame ciphertext (RFC 9605). A buffer is an encoded frame, or an RTP packet whose payload
+//! is sealed on its own (T=1 of draft-ietf-avtcore-rtp-sframe-02).
+//!
+//! ```text
+//! gst-launch-1.0 videotestsrc ! vp8enc ! sframeenc key-file=keys kid=1 ! rtpsframepay ! udpsink
+//! ```
+//!
+//! Where there is no key frames are dropped, never passed in clear.
+//!
+//! `state` is locked for bookkeeping only: key sources are asked, events and buffers pushed and messages posted
+//! without it.
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::caps::{self, Medium, Negotiated};
+use crate::codec::Codec;
+use crate::counter_file::{self, CounterFile, Fingerprint};
+use crate::frame::{SealError, SealKey};
+use crate::glue::{self, Attached, CAT, CipherSuite, ClearPrefix, Generation};
+use crate::key_file::KeyFile;
+use crate::rtp_packet::Outline;
+use crate::sender::{Sender, SenderError};
+use gst_e2ee_common::descriptor::Descriptor;
+use gst_e2ee_common::rate_limit::RateLimit;
+
+const NEEDS_KEY_FILE: &str = "key-file= and kid=";
+
+#[derive(Clone)]
+struct Settings {
+    keyring: String,
+    key_file: Option<PathBuf>,
+    kid: Option<u64>,
+    cipher_suite: CipherSuite,
+    counter_file: Option<PathBuf>,
+    clear_prefix: ClearPrefix,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            keyring: "default".into(),
+            key_file: None,
+            kid: None,
+            cipher_suite: CipherSuite::default(),
+            counter_file: None,
+            clear_prefix: ClearPrefix::default(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Stats {
+    sealed: u64,
+    bytes: u64,
+    key_changes: u64,
+    dropped_no_key: u64,
+    dropped_waiting_keyframe: u64,
+    dropped_malformed: u64,
+}
+
+struct State {
+    stream_id: String,
+    negotiated: Option<Negotiated>,
+    sender: Option<Sender>,
+    /// Which generation of keys the source was asked in.
+    asked: Option<u64>,
+    source: Option<Attached>,
+    /// A frame was dropped: later ones cannot be decoded before a keyframe.
+    waiting_keyframe: bool,
+    keyframe_requests: RateLimit,
+    key_missing: RateLimit,
+    stats: Stats,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            stream_id: String::new(),
+            negotiated: None,
+            sender: None,
+            asked: None,
+            source: None,
+            waiting_keyframe: false,
+            keyframe_requests: RateLimit::new(glue::REPEAT_INTERVAL),
+            key_missing: RateLimit::new(glue::REPEAT_INTERVAL),
+            stats: Stats::default(),
+        }
+    }
+}
+
+/// What became of a buffer.
+enum Outcome {
+    Sealed(gst::Buffer),
+    Dropped,
+}
+
+pub struct SFrameEnc {
+    sinkpad: gst::Pad,
+    srcpad: gst::Pad,
+    settings: Mutex<Settings>,
+    state: Mutex<State>,
+    generation: Generation,
+}
+
+impl SFrameEnc {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // Keys
+
+    /// READY→PAUSED: without a key file or a key source the element does not start.
+    fn start(&self) -> Result<(), String> {
+        let settings = self.settings().clone();
+        let mut state = State::default();
+        match &settings.key_file {
+            Some(path) => state.sender = Some(static_sender(&settings, path)?),
+            None => {
+                let source = glue::find_source(self.obj().upcast_ref(), &settings.keyring, NEEDS_KEY_FILE)?;
+                state.source = Some(self.attach(source));
+            }
+        }
+        *self.state() = state;
+        Ok(())
+    }
+
+    fn attach(&self, source: gst_e2ee_common::key_source::KeySource) -> Attached {
+        let this = self.obj().downgrade();
+        Attached::new(source, move || {
+            if let Some(this) = this.upgrade() {
+                this.imp().generation.bump();
+            }
+        })
+    }
+
+    /// Makes sure that the state has the current key, if there is one. Asks the source without holding the lock.
+    fn refresh_key<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, gst::FlowError> {
+        loop {
+            let generation = self.generation.get();
+            let Some(attached) = &state.source else {
+                return Ok(state);
+            };
+            let usable = state.sender.as_ref().is_some_and(|sender| !sender.is_used_up());
+            if usable && state.asked == Some(generation) {
+                return Ok(state);
+            }
+            let source = attached.source.clone();
+            let stream = state.stream_id.clone();
+            drop(state);
+            let answer = source.sender_key(&stream).map_err(|error| {
+                let keyring = self.settings().keyring.clone();
+                self.fail(&glue::unusable(&keyring, &error))
+            })?;
+            state = self.state();
+            state.asked = Some(generation);
+            match answer {
+                None => state.sender = None,
+                Some(key) if state.sender.as_ref().is_some_and(|sender| sender.is_still(&key)) => {}
+                Some(key) => {
+                    let sender = Sender::from_source(&key).map_err(|error| self.fail(&error.to_string()))?;
+                    gst::info!(
+                        CAT,
+                        imp = self,
+                        "Sealing with KID {} of epoch {}",
+                        key.kid,
+                        key.epoch
+                    );
+                    let video = state.negotiated.as_ref().is_some_and(|n| n.video);
+                    let is_change = state.sender.replace(sender).is_some();
+                    state.stats.key_changes += 1;
+                    // A keyframe once a new key is in use (RFC 9605 §9.1): who has only this key can start there.
+                    if video && (is_change || state.waiting_keyframe) {
+                        drop(state);
+                        glue::request_keyframe(&self.sinkpad);
+                        state = self.state();
+                    }
+                }
+            }
+            if self.generation.get() == generation {
+                return Ok(state);
+            }
+        }
+    }
+
+    fn fail(&self, what: &str) -> gst::FlowError {
+        gst::element_imp_error!(self, gst::ResourceError::Failed, ("{}", what));
+        gst::FlowError::Error
+    }
+
+    // Sealing
+
+    fn process(&self, buffer: &gst::BufferRef) -> Result<Outcome, gst::FlowError> {
+        let mut state = self.refresh_key(self.state())?;
+        let state_ref = &mut *state;
+        let Some(negotiated) = &state_ref.negotiated else {
+            drop(state);
+            return Err(gst::FlowError::NotNegotiated);
+        };
+        let is_delta_video = negotiated.video && negotiated.medium != Medium::Packets;
+        let Some(sender) = &mut state_ref.sender else {
+            state_ref.stats.dropped_no_key += 1;
+            state_ref.waiting_keyframe = is_delta_video;
+            let count = state_ref.key_missing.note(Instant::now());
+            let stream_id = state_ref.stream_id.clone();
+            drop(state);
+            if let Some(count) = count {
+                let message = gst::Structure::builder("sframe-key-missing")
+                    .field("stream", stream_id)
+                    .field("count", count)
+                    .field("cause", "no-sender-key")
+                    .build();
+                glue::post(self.obj().upcast_ref(), message);
+            }
+            return Ok(Outcome::Dropped);
+        };
+        if state_ref.waiting_keyframe {
+            if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
+                state_ref.stats.dropped_waiting_keyframe += 1;
+                let ask = state_ref.keyframe_requests.note(Instant::now()).is_some();
+                drop(state);
+                if ask {
+                    glue::request_keyframe(&self.sinkpad);
+                }
+                return Ok(Outcome::Dropped);
+            }
+            state_ref.waiting_keyframe = false;
+        }
+        let plan = match negotiated.medium {
+            Medium::Packets => packet_plan(buffer),
+            Medium::Frames(codec) => frame_plan(buffer, codec.filter(|_| negotiated.clear_prefix)),
+        };
+        let Some(plan) = plan else {
+            state_ref.stats.dropped_malformed += 1;
+            drop(state);
+            gst::warning!(
+                CAT,
+                imp = self,
+                "Dropping {buffer:?}: cannot be sealed in this mode"
+            );
+            return Ok(Outcome::Dropped);
+        };
+        // The counter is spent, whatever becomes of the frame.
+        let sealed = sender
+            .next_counter()
+            .and_then(|ctr| Ok(seal(sender.key(), ctr, buffer, &plan)?));
+        match sealed {
+            Ok(sealed) => {
+                state_ref.stats.sealed += 1;
+                state_ref.stats.bytes += buffer.size() as u64;
+                Ok(Outcome::Sealed(sealed))
+            }
+            Err(error) => {
+                drop(state);
+                Err(self.fail(&error.to_string()))
+            }
+        }
+    }
+
+    fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        match self.process(&buffer)? {
+            Outcome::Sealed(sealed) => self.srcpad.push(sealed),
+            Outcome::Dropped => {
+                self.push_gap(&buffer);
+                Ok(gst::FlowSuccess::Ok)
+            }
+        }
+    }
+
+    fn chain_list(&self, list: gst::BufferList) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let mut sealed = gst::BufferList::new_sized(list.len());
+        for buffer in list.iter() {
+            match self.process(buffer)? {
+                Outcome::Sealed(buffer) => sealed.make_mut().add(buffer),
+                Outcome::Dropped => {
+                    let before = std::mem::replace(&mut sealed, gst::BufferList::new());
+                    if !before.is_empty() {
+                        self.srcpad.push_list(before)?;
+                    }
+                    self.push_gap(buffer);
+                }
+            }
+        }
+        if sealed.is_empty() {
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        self.srcpad.push_list(sealed)
+    }
+
+    fn push_gap(&self, buffer: &gst::BufferRef) {
+        if let Some(gap) = glue::gap_for(buffer) {
+            self.srcpad.push_event(gap);
+        }
+    }
+
+    // Events and queries
+
+    fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        use gst::EventView;
+        match event.view() {
+            EventView::StreamStart(e) => self.state().stream_id = e.stream_id().to_string(),
+            EventView::Caps(e) => {
+                let clear_prefix = self.settings().clear_prefix == ClearPrefix::Codec;
+                return match caps::seal(&e.caps_owned(), clear_prefix) {
+                    Ok(negotiated) => {
+                        gst::debug!(CAT, imp = self, "{} -> {}", e.caps(), negotiated.caps);
+                        let sealed = gst::event::Caps::builder(&negotiated.caps)
+                            .seqnum(event.seqnum())
+                            .build();
+                        self.state().negotiated = Some(negotiated);
+                        self.srcpad.push_event(sealed)
+                    }
+                    Err(error) => {
+                        self.state().negotiated = None;
+                        gst::element_imp_error!(self, gst::StreamError::WrongType, ("{}", error));
+                        false
+                    }
+                };
+            }
+            EventView::Eos(_) => self.post_stats(),
+            _ => {}
+        }
+        gst::Pad::event_default(pad, Some(&*self.obj()), event)
+    }
+
+    fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        use gst::QueryViewMut;
+        match query.view_mut() {
+            // So that an encoder with several formats (x264enc) picks the one that can be sealed.
+            QueryViewMut::Caps(q) => {
+                let caps = q.filter().map_or_else(gst::Caps::new_any, |filter| {
+                    let mut caps = gst::Caps::new_empty();
+                    for (s, features) in filter.iter_with_features() {
+                        let mut one = gst::Caps::builder_full();
+                        one = one.structure_with_features(s.to_owned(), features.to_owned());
+                        let one = one.build();
+                        caps.merge(match caps::framed(s.name()) {
+                            Some(framed) => one.intersect(&framed),
+                            None => one,
+                        });
+                    }
+                    if filter.is_any() {
+                        gst::Caps::new_any()
+                    } else {
+                        caps
+                    }
+                });
+                q.set_result(&caps);
+                true
+            }
+            // All caps come in as an event, where the answer to wrong ones can say what to do.
+            QueryViewMut::AcceptCaps(q) => {
+                q.set_result(true);
+                true
+            }
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+
+    // Statistics
+
+    fn stats(&self) -> gst::Structure {
+        let state = self.state();
+        let sender = state.sender.as_ref();
+        gst::Structure::builder("sframeenc-stats")
+            .field("sealed", state.stats.sealed)
+            .field("bytes", state.stats.bytes)
+            .field("kid", sender.map_or(0, |sender| sender.key().kid()))
+            .field("epoch", sender.map_or(0, Sender::epoch))
+            .field("key-changes", state.stats.key_changes)
+            .field("dropped-no-key", state.stats.dropped_no_key)
+            .field("dropped-waiting-keyframe", state.stats.dropped_waiting_keyframe)
+            .field("dropped-malformed", state.stats.dropped_malformed)
+            .build()
+    }
+
+    fn post_stats(&self) {
+        glue::post(self.obj().upcast_ref(), self.stats());
+    }
+}
+
+/// The sender of `key-file`, with its counters leased.
+fn static_sender(settings: &Settings, path: &Path) -> Result<Sender, String> {
+    let keys = KeyFile::read(path).map_err(|error| error.to_string())?;
+    let kid = settings.kid.ok_or_else(|| {
+        format!(
+            "key-file needs kid=: the key id that this sender alone seals with (key-file has {:?})",
+            keys.kids().collect::<Vec<_>>()
+        )
+    })?;
+    let base_key = keys.get(kid).ok_or_else(|| {
+        format!(
+            "key-file {} has no key with kid {kid}; it has {:?}",
+            path.display(),
+            keys.kids().collect::<Vec<_>>()
+        )
+    })?;
+    let fingerprint = Fingerprint::new(base_key, kid);
+    let sender = || -> Result<Sender, SenderError> {
+        let path = match &settings.counter_file {
+            Some(path) => path.clone(),
+            None => counter_file::default_path(fingerprint)?,
+        };
+        let file = CounterFile::open(&path, fingerprint)?;
+        Sender::from_file(settings.cipher_suite.into(), kid, base_key, file)
+    };
+    sender().map_err(|error| error.to_string())
+}
+
+/// Which bytes of a buffer are sealed, and what goes in front of them.
+struct Plan {
+    /// Bytes that are copied as they are, before everything (an RTP header).
+    copied: usize,
+    /// The descriptor is written behind the copied bytes.
+    descriptor: bool,
+    /// Bytes to seal, clear prefix included.
+    sealed: std::ops::Range<usize>,
+    clear_len: usize,
+}
+
+fn packet_plan(buffer: &gst::BufferRef) -> Option<Plan> {
+    let outline = Outline::parse(buffer.size(), |at, into| {
+        let _ = buffer.copy_to_slice(at, into);
+    })?;
+    Some(Plan {
+        copied: outline.payload.start,
+        descriptor: true,
+        sealed: outline.payload,
+        clear_len: 0,
+    })
+}
+
+/// `None`: the frame is shorter than its clear prefix, so the receiver could not tell where it ends.
+fn frame_plan(buffer: &gst::BufferRef, clear_prefix: Option<Codec>) -> Option<Plan> {
+    let mut clear_len = 0;
+    if let Some(codec) = clear_prefix {
+        let mut first = [0];
+        buffer.copy_to_slice(0, &mut first).ok()?;
+        clear_len = codec.clear_len(first[0]);
+    }
+    (clear_len <= buffer.size()).then_some(Plan {
+        copied: 0,
+        descriptor: false,
+        sealed: 0..buffer.size(),
+        clear_len,
+    })
+}
+
+/// The sealed buffer: one allocation, each byte copied once.
+fn seal(key: &SealKey, ctr: u64, buffer: &gst::BufferRef, plan: &Plan) -> Result<gst::Buffer, SealError> {
+    let layout = key.layout(ctr, plan.clear_len, plan.sealed.len());
+    let lead = plan.copied + if plan.descriptor { Descriptor::LEN } else { 0 };
+    let mut sealed = gst::Buffer::with_size(lead + layout.total()).map_err(|_| SealError)?;
+    let out = sealed.make_mut();
+    {
+        let mut map = out.map_writable().map_err(|_| SealError)?;
+        let (head, body) = map.split_at_mut(lead);
+        if plan.descriptor {
+            let _ = buffer.copy_to_slice(0, &mut head[..plan.copied]);
+            Outline::clear_padding_flag(head);
+            head[plan.copied] = Descriptor::WHOLE_PACKET.to_byte();
+        }
+        key.seal(&layout, body, |at, into| {
+            let _ = buffer.copy_to_slice(plan.sealed.start + at, into);
+        })?;
+    }
+    let _ = buffer.copy_into(
+        out,
+        gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS | gst::BufferCopyFlags::META,
+        ..,
+    );
+    Ok(sealed)
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for SFrameEnc {
+    const NAME: &'static str = "GstSFrameEnc";
+    type Type = super::SFrameEnc;
+    type ParentType = gst::Element;
+
+    fn with_class(klass: &Self::Class) -> Self {
+        let sinkpad = glue::pad_builder(klass.pad_template("sink"), gst::PadDirection::Sink)
+            .chain_function(|_, parent, buffer| {
+                Self::catch_panic_pad_function(parent, || Err(gst::FlowError::Error), |imp| imp.chain(buffer))
+            })
+            .chain_list_function(|_, parent, list| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |imp| imp.chain_list(list),
+                )
+            })
+            .event_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |imp| imp.sink_event(pad, event))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |imp| imp.sink_query(pad, query))
+            })
+            .build();
+        let srcpad = glue::pad_builder(klass.pad_template("src"), gst::PadDirection::Src).build();
+        Self {
+            sinkpad,
+            srcpad,
+            settings: Mutex::default(),
+            state: Mutex::default(),
+            generation: Generation::default(),
+        }
+    }
+}
+
+impl ObjectImpl for SFrameEnc {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            vec![
+                glib::ParamSpecString::builder("keyring")
+                    .nick("Keyring id")
+                    .blurb("Id of the key source in this pipeline (mlskeyring id=…) that gives the key, where key-file is not set")
+                    .default_value(Some("default"))
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecString::builder("key-file")
+                    .nick("Key file")
+                    .blurb(
+                        "File of static keys, one a line: `<kid decimal> <base key hex>`, # comments, mode 600. Needs kid",
+                    )
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecUInt64::builder("kid")
+                    .nick("Key id")
+                    .blurb(
+                        "Which key of key-file to seal with. Give every sender its own kid: two senders with one key and \
+                         kid would repeat nonces, which reveals media",
+                    )
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecEnum::builder::<CipherSuite>("cipher-suite")
+                    .nick("Cipher suite")
+                    .blurb("SFrame cipher suite for key-file (RFC 9605 section 4.5); a key source names its own")
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecString::builder("counter-file")
+                    .nick("Counter file")
+                    .blurb(
+                        "Where the counters of the static key are kept, so that none is used twice over crashes and \
+                         restarts (default: below $XDG_STATE_HOME/gst-plugins-e2ee/counters, named by key and kid)",
+                    )
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecEnum::builder::<ClearPrefix>("clear-prefix")
+                    .nick("Clear prefix")
+                    .blurb(
+                        "What stays readable (but authenticated) for SFUs and depayloaders that look for keyframes",
+                    )
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb(
+                        "sealed (buffers), bytes (before sealing), kid, epoch, key-changes, dropped-no-key, \
+                         dropped-waiting-keyframe, dropped-malformed; also posted as element message sframeenc-stats at \
+                         EOS and at PAUSED to READY",
+                    )
+                    .read_only()
+                    .build(),
+            ]
+        });
+        &PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let mut settings = self.settings();
+        // GObject checked the type and the name before it calls this.
+        let path = || value.get::<Option<String>>().ok().flatten().map(PathBuf::from);
+        match pspec.name() {
+            "keyring" => settings.keyring = value.get().ok().flatten().unwrap_or_else(|| "default".into()),
+            "key-file" => settings.key_file = path(),
+            "kid" => settings.kid = value.get().ok(),
+            "cipher-suite" => settings.cipher_suite = value.get().unwrap_or_default(),
+            "counter-file" => settings.counter_file = path(),
+            "clear-prefix" => settings.clear_prefix = value.get().unwrap_or_default(),
+            _ => {}
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        if pspec.name() == "stats" {
+            return self.stats().to_value();
+        }
+        let settings = self.settings();
+        let path =
+            |path: &Option<PathBuf>| path.as_ref().map(|p| p.to_string_lossy().into_owned()).to_value();
+        match pspec.name() {
+            "keyring" => settings.keyring.to_value(),
+            "key-file" => path(&settings.key_file),
+            "kid" => settings.kid.unwrap_or(0).to_value(),
+            "cipher-suite" => settings.cipher_suite.to_value(),
+            "counter-file" => path(&settings.counter_file),
+            "clear-prefix" => settings.clear_prefix.to_value(),
+            _ => pspec.default_value().clone(),
+        }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let obj = self.obj();
+        for pad in [&self.sinkpad, &self.srcpad] {
+            // Cannot fail: the element is new and the names differ.
+            let _ = obj.add_pad(pad);
+        }
+    }
+}
+
+impl GstObjectImpl for SFrameEnc {}
+
+impl ElementImpl for SFrameEnc {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "SFrame encryptor",
+                "Encryptor",
+                "Seals encoded frames or RTP packets end to end with SFrame (RFC 9605)",
+                "The gst-plugins-e2ee developers",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let sealed: gst::Caps = [
+                gst::Structure::new_empty("application/x-sframe"),
+                gst::Structure::new_empty("application/x-rtp"),
+            ]
+            .into_iter()
+            .collect();
+            let template = |name, direction, caps: &gst::Caps| {
+                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps)
+            };
+            [
+                template("sink", gst::PadDirection::Sink, &gst::Caps::new_any()),
+                template("src", gst::PadDirection::Src, &sealed),
+            ]
+            .into_iter()
+            .flatten()
+            .collect()
+        });
+        &TEMPLATES
+    }
+
+    fn set_context(&self, context: &gst::Context) {
+        self.parent_set_context(context);
+        let settings = self.settings().clone();
+        if settings.key_file.is_some() || self.state().source.is_none() {
+            return;
+        }
+        // A running element takes a new key source; a broken one is refused and the old one stays.
+        match glue::source_of(context, &settings.keyring) {
+            Some(Ok(source)) => {
+                let attached = self.attach(source);
+                let old = self.state().source.replace(attached);
+                drop(old);
+                self.generation.bump();
+            }
+            Some(Err(error)) => {
+                gst::error!(CAT, imp = self, "{}", glue::unusable(&settings.keyring, &error));
+            }
+            None => {}
+        }
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::ReadyToPaused
+            && let Err(error) = self.start()
+        {
+            gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{}", error));
+            return Err(gst::StateChangeError);
+        }
+        let result = self.parent_change_state(transition);
+        if transition == gst::StateChange::PausedToReady {
+            self.post_stats();
+            let stats = std::mem::take(&mut self.state().stats);
+            // Keys and the lock on the counter file go; what was counted can still be read.
+            let old = std::mem::replace(
+                &mut *self.state(),
+                State {
+                    stats,
+                    ..State::default()
+                },
+            );
+            drop(old);
+        }
+        result
+    }
+}
