@@ -23,14 +23,15 @@ if [ -n "${CAPTURE:-}" ]; then
          audio. ! queue ! rtpstreampay ! filesink async=false location="$CAPTURE/audio.rtp"
 fi
 
+rtp="application/x-rtp"
 exec gst-launch-1.0 -e -m \
-  udpsrc port=$PORT caps="application/x-rtp" ! sframeguard name=guard-video ! tee name=video \
+  udpsrc port=$PORT          caps=$rtp ! sframeguard name=guard-video ! tee name=video \
     video. ! queue ! udpsink host="$RECEIVER" port=$((PORT + 10)) sync=false async=false \
-  udpsrc port=$((PORT + 1))  ! udpsink host="$RECEIVER" port=$((PORT + 11)) sync=false async=false \
-  udpsrc port=$((PORT + 12)) ! udpsink host="$SENDER"   port=$((PORT + 2))  sync=false async=false \
+  udpsrc port=$((PORT + 1))  caps=$rtp ! sframeguard ! udpsink host="$RECEIVER" port=$((PORT + 11)) sync=false async=false \
+  udpsrc port=$((PORT + 12)) caps=$rtp ! sframeguard ! udpsink host="$SENDER" port=$((PORT + 2)) sync=false async=false \
   \
-  udpsrc port=$((PORT + 4)) caps="application/x-rtp" ! sframeguard name=guard-audio ! tee name=audio \
+  udpsrc port=$((PORT + 4))  caps=$rtp ! sframeguard name=guard-audio ! tee name=audio \
     audio. ! queue ! udpsink host="$RECEIVER" port=$((PORT + 14)) sync=false async=false \
-  udpsrc port=$((PORT + 5))  ! udpsink host="$RECEIVER" port=$((PORT + 15)) sync=false async=false \
-  udpsrc port=$((PORT + 16)) ! udpsink host="$SENDER"   port=$((PORT + 6))  sync=false async=false \
+  udpsrc port=$((PORT + 5))  caps=$rtp ! sframeguard ! udpsink host="$RECEIVER" port=$((PORT + 15)) sync=false async=false \
+  udpsrc port=$((PORT + 16)) caps=$rtp ! sframeguard ! udpsink host="$SENDER" port=$((PORT + 6)) sync=false async=false \
   "$@"

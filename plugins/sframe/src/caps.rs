@@ -48,6 +48,23 @@ pub fn framed(media_type: &str) -> Option<gst::Caps> {
     })
 }
 
+/// Of the caps that an upstream element offers, those to choose: where one can be sealed and another cannot, only
+/// the first. Where none can they stay: they will come as an event, and its refusal can say what to do.
+pub fn sealable(offered: &gst::CapsRef) -> gst::Caps {
+    if offered.is_any() {
+        return gst::Caps::new_any();
+    }
+    let mut caps = gst::Caps::new_empty();
+    for (structure, features) in offered.iter_with_features() {
+        let one = gst::Caps::builder_full()
+            .structure_with_features(structure.to_owned(), features.to_owned())
+            .build();
+        let narrowed = framed(structure.name()).map(|framed| one.intersect(&framed));
+        caps.merge(narrowed.filter(|caps| !caps.is_empty()).unwrap_or(one));
+    }
+    caps
+}
+
 /// Caps of what `sframeenc` makes of `caps`.
 pub fn seal(caps: &gst::Caps, clear_prefix: bool) -> Result<Negotiated, CapsError> {
     let s = caps.structure(0).ok_or("empty caps")?;

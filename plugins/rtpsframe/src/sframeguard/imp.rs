@@ -241,11 +241,7 @@ impl SFrameGuard {
 
     fn sink_event(&self, event: gst::Event) -> bool {
         match event.view() {
-            gst::EventView::Caps(caps) => {
-                if !self.set_caps(caps.caps()) {
-                    return false;
-                }
-            }
+            gst::EventView::Caps(caps) if !self.set_caps(caps.caps()) => return false,
             gst::EventView::FlushStop(_) => self.state().guard.flush(),
             gst::EventView::Eos(_) => self.finish(),
             _ => {}

@@ -341,23 +341,7 @@ impl SFrameEnc {
         match query.view_mut() {
             // So that an encoder with several formats (x264enc) picks the one that can be sealed.
             QueryViewMut::Caps(q) => {
-                let caps = q.filter().map_or_else(gst::Caps::new_any, |filter| {
-                    let mut caps = gst::Caps::new_empty();
-                    for (s, features) in filter.iter_with_features() {
-                        let mut one = gst::Caps::builder_full();
-                        one = one.structure_with_features(s.to_owned(), features.to_owned());
-                        let one = one.build();
-                        caps.merge(match caps::framed(s.name()) {
-                            Some(framed) => one.intersect(&framed),
-                            None => one,
-                        });
-                    }
-                    if filter.is_any() {
-                        gst::Caps::new_any()
-                    } else {
-                        caps
-                    }
-                });
+                let caps = q.filter().map_or_else(gst::Caps::new_any, caps::sealable);
                 q.set_result(&caps);
                 true
             }
