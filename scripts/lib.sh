@@ -1,4 +1,5 @@
 # Shared by the scripts in this folder; source it, do not run it.
+# shellcheck shell=bash disable=SC2034
 # Sets: root (the checkout), target (cargo's target directory), plugins (the folder with the staged plugins).
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
