@@ -282,7 +282,7 @@ impl RTPBaseDepayloadImpl for RtpSFrameDepay {
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         gst::debug!(CAT, imp = self, "RTP is {caps}");
         self.configure(caps).map_err(|what| {
-            gst::element_imp_error!(self, gst::StreamError::Format, ["{}", what]);
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{}", what));
             gst::loggable_error!(CAT, "{what}")
         })
     }

@@ -213,7 +213,7 @@ impl RTPBasePayloadImpl for RtpSFramePay {
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         gst::debug!(CAT, imp = self, "Sealed frames are {caps}");
         self.configure(caps).map_err(|what| {
-            gst::element_imp_error!(self, gst::StreamError::Format, ["{}", what]);
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{}", what));
             gst::loggable_error!(CAT, "{what}")
         })
     }
@@ -292,10 +292,8 @@ impl RtpSFramePay {
                     gst::element_imp_warning!(
                         self,
                         gst::StreamError::Format,
-                        [
-                            "Frames begin with clear bytes of the codec, which is not SFrame over RTP and \
-                             sframeguard drops it: set clear-prefix=none on sframeenc, or packetization=codec here"
-                        ]
+                        ("Frames begin with clear bytes of the codec, which is not SFrame over RTP and \
+                             sframeguard drops it: set clear-prefix=none on sframeenc, or packetization=codec here")
                     );
                 }
                 Format::SFrame
@@ -403,13 +401,13 @@ impl RtpSFramePay {
             gst::element_imp_warning!(
                 self,
                 gst::StreamError::Encode,
-                [
+                (
                     "Dropped {} Opus frame(s), the last of {} bytes: a packet holds {} and RFC 7587 cuts no frame. \
                      Raise mtu, lower opusenc bitrate, or use packetization=sframe",
                     count,
                     len,
                     max
-                ]
+                )
             );
         }
         Ok(gst::FlowSuccess::Ok)
