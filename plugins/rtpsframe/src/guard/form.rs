@@ -4,6 +4,7 @@ use gst_e2ee_common::descriptor::Descriptor;
 use gst_e2ee_common::header::Header;
 
 use super::Cause;
+use crate::vp8;
 
 /// The shortest tag of any cipher suite (RFC 9605 §4.5).
 pub const MIN_TAG: usize = 4;
@@ -122,26 +123,18 @@ fn split_vp8_descriptor(payload: &[u8]) -> Result<(bool, &[u8]), Cause> {
     const EXTENDED: u8 = 0x80;
     const NON_REFERENCE: u8 = 0x20;
     const START: u8 = 0x10;
-    let (&first, rest) = payload.split_first().ok_or(Cause::TooShort)?;
-    if first & !(EXTENDED | NON_REFERENCE | START) != 0 {
+    let first = *payload.first().ok_or(Cause::TooShort)?;
+    let flags = if first & EXTENDED == 0 {
+        None
+    } else {
+        payload.get(1)
+    };
+    if first & !(EXTENDED | NON_REFERENCE | START) != 0 || flags.is_some_and(|flags| flags & 0x0f != 0) {
         return Err(Cause::ReservedBits);
     }
-    let mut len = 0;
-    if first & EXTENDED != 0 {
-        let flags = *rest.first().ok_or(Cause::TooShort)?;
-        if flags & 0x0f != 0 {
-            return Err(Cause::ReservedBits);
-        }
-        len = 1;
-        if flags & 0x80 != 0 {
-            let long = rest.get(len).ok_or(Cause::TooShort)? & 0x80 != 0;
-            len += if long { 2 } else { 1 };
-        }
-        // TL0PICIDX; TID and KEYIDX share a byte.
-        len += usize::from(flags & 0x40 != 0) + usize::from(flags & 0x30 != 0);
-    }
-    let frame = rest.get(len..).ok_or(Cause::TooShort)?;
-    Ok((first & START != 0, frame))
+    let descriptor = vp8::parse(payload).ok_or(Cause::TooShort)?;
+    let frame = payload.get(descriptor.len..).ok_or(Cause::TooShort)?;
+    Ok((descriptor.frame_start, frame))
 }
 
 #[cfg(test)]

@@ -42,8 +42,9 @@ use gst::subclass::prelude::*;
 
 use gst_e2ee_common::caps_table;
 
-use super::{ClearPrefix, Packetization};
+use super::ClearPrefix;
 use crate::guard::{Clear, Config, Format, Guard, Input, Report, Verdict};
+use crate::packetization::{OpaqueFormat, Packetization};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -275,7 +276,8 @@ fn input(caps: &gst::CapsRef, settings: &Settings) -> Result<Input, String> {
             None | Some(caps_table::CLEAR_PREFIX_NONE) => Clear::None,
             Some(_) => {
                 let media_type = field(caps_table::ORIGINAL_MEDIA_TYPE).unwrap_or("(none)");
-                clear_bytes(caps_table::by_media_type(media_type).encoding_name).ok_or(format!(
+                let codec = OpaqueFormat::of(caps_table::by_media_type(media_type).encoding_name);
+                codec.map(clear_bytes).ok_or(format!(
                     "The frames have clear bytes of {media_type}, which sframeguard does not know; it knows those of \
                      VP8 and Opus. Use sframeenc clear-prefix=none."
                 ))?
@@ -290,25 +292,24 @@ fn input(caps: &gst::CapsRef, settings: &Settings) -> Result<Input, String> {
         }));
     }
     let name = field("encoding-name").unwrap_or("(none)").to_ascii_uppercase();
-    let codec = clear_bytes(&name).ok_or(format!(
+    let codec = OpaqueFormat::of(&name).ok_or(format!(
         "packetization=codec needs RTP caps with encoding-name=VP8 or OPUS, these have {name}. Set them on the source \
          (udpsrc caps=…), one sframeguard for each codec, or use packetization=sframe."
     ))?;
     let clear = match settings.clear_prefix {
         ClearPrefix::None => Clear::None,
-        ClearPrefix::Codec => codec,
+        ClearPrefix::Codec => clear_bytes(codec),
     };
     Ok(Input::Rtp(match codec {
-        Clear::Vp8 => Format::Vp8(clear),
-        _ => Format::Whole(clear),
+        OpaqueFormat::Vp8 => Format::Vp8(clear),
+        OpaqueFormat::Opus => Format::Whole(clear),
     }))
 }
 
-fn clear_bytes(encoding_name: &str) -> Option<Clear> {
-    match encoding_name {
-        "VP8" => Some(Clear::Vp8),
-        "OPUS" => Some(Clear::Opus),
-        _ => None,
+fn clear_bytes(codec: OpaqueFormat) -> Clear {
+    match codec {
+        OpaqueFormat::Vp8 => Clear::Vp8,
+        OpaqueFormat::Opus => Clear::Opus,
     }
 }
 

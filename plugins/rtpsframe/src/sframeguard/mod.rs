@@ -5,26 +5,6 @@ use gst::prelude::*;
 
 mod imp;
 
-/// What stands before the SFrame header in an RTP payload.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
-#[repr(u32)]
-#[enum_type(name = "GstSFrameGuardPacketization")]
-pub enum Packetization {
-    /// The SFrame descriptor byte.
-    #[default]
-    #[enum_value(
-        name = "SFrame descriptor byte (draft-ietf-avtcore-rtp-sframe-02)",
-        nick = "sframe"
-    )]
-    Sframe,
-    /// The codec's own payload descriptor.
-    #[enum_value(
-        name = "The codec's own payload descriptor, as browsers write it (VP8 and Opus, by encoding-name)",
-        nick = "codec"
-    )]
-    Codec,
-}
-
 /// Which of a codec's bytes are in clear before the SFrame header.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
 #[repr(u32)]
