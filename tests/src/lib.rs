@@ -1,1 +1,4 @@
 //! Helpers of the tests that cross plugins.
+
+pub mod bench;
+pub mod bench_lane;
