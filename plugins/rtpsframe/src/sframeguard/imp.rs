@@ -24,6 +24,7 @@
 //! - **Retransmissions** (RFC 4588) have SSRCs of their own that nothing ties to their stream: list their payload
 //!   types in `rtx-payload-types`; they are checked for form only, prove nothing, and pass while any stream is proven.
 //! - **Empty packets** (bandwidth probes that consist of padding) are dropped: nothing in them can be checked.
+//! - **FEC and RED** (RFC 5109, RFC 2198) carry no SFrame descriptor and are dropped.
 //! - Header extensions, CSRCs and padding pass as they are.
 //!
 //! Holding is not reported as latency: a stream's first packets leave late by the time that its proof takes. Sinks
@@ -152,9 +153,7 @@ impl SFrameGuard {
         gst::element_imp_error!(
             self,
             gst::ResourceError::Read,
-            [
-                "A buffer cannot be mapped for reading; put an element that downloads to system memory before sframeguard"
-            ]
+            ("A buffer cannot be mapped for reading; put an element that downloads to system memory before sframeguard")
         );
         gst::FlowError::Error
     }
@@ -260,7 +259,7 @@ impl SFrameGuard {
             }
             Err(error) => {
                 drop(state);
-                gst::element_imp_error!(self, gst::StreamError::WrongType, ["{error}"]);
+                gst::element_imp_error!(self, gst::StreamError::WrongType, ("{error}"));
                 false
             }
         }
