@@ -95,6 +95,8 @@ struct First {
 struct State {
     format: Format,
     rtp_caps: Option<gst::Caps>,
+    /// Caps that an error message was already posted for.
+    refused: Option<gst::Caps>,
     /// What the current source caps announce.
     announced: Option<Output>,
     reassembler: Reassembler,
@@ -108,6 +110,7 @@ impl State {
         Self {
             format: Format::default(),
             rtp_caps: None,
+            refused: None,
             announced: None,
             reassembler: Reassembler::new(settings.max_frame_size as usize),
             first: None,
@@ -282,7 +285,10 @@ impl RTPBaseDepayloadImpl for RtpSFrameDepay {
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         gst::debug!(CAT, imp = self, "RTP is {caps}");
         self.configure(caps).map_err(|what| {
-            gst::element_imp_error!(self, gst::StreamError::Format, ("{}", what));
+            // Sources offer the same caps with every buffer again; one error is enough.
+            if self.state().refused.replace(caps.clone()).as_ref() != Some(caps) {
+                gst::element_imp_error!(self, gst::StreamError::Format, ("{}", what));
+            }
             gst::loggable_error!(CAT, "{what}")
         })
     }
@@ -301,7 +307,10 @@ impl RTPBaseDepayloadImpl for RtpSFrameDepay {
         self.parent_handle_event(event)
     }
 
-    fn process_rtp_packet(&self, rtp: &RtpBuffer) -> Option<gst::Buffer> {
+    fn process_rtp_packet(&self, borrowed: &RtpBuffer) -> Option<gst::Buffer> {
+        // Mapped again on purpose: the bindings hand over a copy of the C structure, and the mapping of the payload
+        // that reading it adds to the copy would never be undone (one leaked memory per packet).
+        let rtp = &RtpBuffer::from_buffer_readable(borrowed.buffer()).ok()?;
         let payload = rtp.payload().unwrap_or(&[]);
         let at = Position {
             ssrc: rtp.ssrc(),

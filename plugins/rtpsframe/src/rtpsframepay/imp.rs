@@ -12,6 +12,7 @@
  * gst-launch-1.0 videotestsrc ! vp8enc deadline=1 ! sframeenc key-file=keys kid=1 ! rtpsframepay ! udpsink port=5004
  * ]|
  */
+use std::ops::ControlFlow;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,8 @@ struct Counters {
 #[derive(Debug)]
 struct State {
     format: Format,
+    /// Caps that an error message was already posted for.
+    refused: Option<gst::Caps>,
     /// The payload type is the static one of the codec.
     static_pt: bool,
     header_extensions: HeaderExtensions,
@@ -99,12 +102,25 @@ impl Default for State {
     fn default() -> Self {
         Self {
             format: Format::default(),
+            refused: None,
             static_pt: false,
             header_extensions: HeaderExtensions::default(),
             counters: Counters::default(),
             drop_warning: RateLimit::new(Duration::from_secs(5)),
         }
     }
+}
+
+/// Copies what describes the frame, not what describes its memory. One by one: some metas refuse to be copied,
+/// which `gst_buffer_copy_into` reports as an error in the log.
+fn copy_metas(frame: &gst::BufferRef, packet: &mut gst::BufferRef) {
+    let copy = gst::meta::MetaTransformCopy::new(..);
+    frame.foreach_meta(|meta| {
+        if !meta.has_tag::<gst::meta::tags::Memory>() {
+            let _ = meta.transform(packet, &copy);
+        }
+        ControlFlow::Continue(())
+    });
 }
 
 #[derive(Default)]
@@ -213,7 +229,10 @@ impl RTPBasePayloadImpl for RtpSFramePay {
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         gst::debug!(CAT, imp = self, "Sealed frames are {caps}");
         self.configure(caps).map_err(|what| {
-            gst::element_imp_error!(self, gst::StreamError::Format, ("{}", what));
+            // Sources offer the same caps with every buffer again; one error is enough.
+            if self.state().refused.replace(caps.clone()).as_ref() != Some(caps) {
+                gst::element_imp_error!(self, gst::StreamError::Format, ("{}", what));
+            }
             gst::loggable_error!(CAT, "{what}")
         })
     }
@@ -371,9 +390,7 @@ impl RtpSFramePay {
                 .copy_to_slice(fragment.range.start, rest)
                 .map_err(|_| gst::FlowError::Error)?;
         }
-        if frame.iter_meta::<gst::Meta>().next().is_some() {
-            let _ = frame.copy_into(out, gst::BufferCopyFlags::META, ..);
-        }
+        copy_metas(frame, out);
         out.set_pts(frame.pts());
         out.set_dts(frame.dts());
         if fragment.start && fragment.end {

@@ -1,5 +1,7 @@
 //! What `rtpsframedepay` makes of packets.
 
+use std::sync::Arc;
+
 use gst::prelude::*;
 use proptest::prelude::*;
 
@@ -421,6 +423,60 @@ fn stats_extend_those_of_the_base_class_and_are_posted_at_the_end() {
     }
     element.set_state(gst::State::Ready).unwrap();
     assert_eq!(bench.messages("rtpsframedepay-stats").len(), 1);
+}
+
+/// Bytes of a packet that say when nobody holds them any more.
+struct Watched(Vec<u8>, Arc<()>);
+
+impl AsRef<[u8]> for Watched {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[test]
+fn no_packet_stays_in_memory() {
+    let alive = Arc::new(());
+    let mut bench = depay("");
+    for packet in [
+        Packet::new(1, 10, S | E, b"whole"),
+        Packet::new(2, 20, S, b"joi"),
+        Packet::new(3, 20, 0, b"n"),
+        Packet::new(4, 20, E, b"ed"),
+        Packet::new(5, 30, S | E | T, b"payload"),
+        Packet::new(6, 40, S | T, b"pay"),
+        Packet::new(7, 40, E | T, b"load"),
+        Packet::new(8, 50, S, b"torn"),
+        Packet::new(9, 60, 0x1f, b"malformed"),
+        Packet::new(10, 70, E, b"no start"),
+        Packet::new(10, 70, E, b"doubled"),
+    ] {
+        // Header and payload in memories of their own, as payloaders make them, and in one, as they are received.
+        let packet = bytes(&packet.buffer());
+        let (header, payload) = packet.split_at(if packet[3] % 3 == 0 { packet.len() } else { 12 });
+        let mut buffer = gst::Buffer::new();
+        for part in [header, payload] {
+            let watched = Watched(part.to_vec(), Arc::clone(&alive));
+            let memory = gst::Memory::from_slice(watched);
+            buffer.get_mut().unwrap().append_memory(memory);
+        }
+        bench.harness.push(buffer).unwrap();
+    }
+    assert_eq!(bench.pull_all().len(), 4);
+    assert_eq!(Arc::strong_count(&alive), 1);
+}
+
+#[test]
+fn refused_caps_are_one_error_however_often_they_are_offered() {
+    let mut bench = Bench::new("rtpsframedepay");
+    let caps: gst::Caps = "application/x-rtp,media=video,encoding-name=THEORA,clock-rate=90000"
+        .parse()
+        .unwrap();
+    for _ in 0..3 {
+        bench.harness.push_event(gst::event::Caps::new(&caps));
+    }
+    assert!(bench.error().is_some());
+    assert_eq!(bench.error(), None);
 }
 
 #[test]
