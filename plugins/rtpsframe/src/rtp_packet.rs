@@ -1,4 +1,9 @@
-//! Puts a sealed payload behind the header of the RTP packet that it came in (T=1). Pure: bytes in, bytes out.
+//! Headers of RTP packets: new ones, and those that a sealed payload came with (T=1). Pure: bytes in, bytes out.
+
+use smallvec::SmallVec;
+
+/// Byte 0, the version.
+const VERSION_2: u8 = 0x80;
 
 /// Byte 0, bit P: padding follows the payload.
 const PADDING: u8 = 0x20;
@@ -6,6 +11,22 @@ const PADDING: u8 = 0x20;
 const MARKER: u8 = 0x80;
 /// The fixed header (RFC 3550 §5.1).
 const FIXED_LEN: usize = 12;
+
+/// The most CSRCs that a header holds (RFC 3550 §5.1).
+const MAX_SOURCES: usize = 15;
+
+/// The header of a new packet with this marker and these contributing sources (15 at most, the rest is left out);
+/// payload type, number, timestamp and SSRC are zero.
+pub fn blank_header(marker: bool, sources: &[u32]) -> SmallVec<[u8; 16]> {
+    let sources = &sources[..sources.len().min(MAX_SOURCES)];
+    let mut header = SmallVec::from_elem(0, FIXED_LEN);
+    header[0] = VERSION_2 | sources.len() as u8;
+    header[1] = if marker { MARKER } else { 0 };
+    for source in sources {
+        header.extend_from_slice(&source.to_be_bytes());
+    }
+    header
+}
 
 /// The header of a packet with its CSRCs and header extension; `None` where the bytes are no RTP packet.
 pub fn header(packet: &[u8]) -> Option<&[u8]> {
@@ -52,6 +73,18 @@ mod tests {
         assert_eq!(out[4..24], PACKET[4..24]);
         assert_eq!(&out[24..], b"abc");
         assert_eq!(rtp_types::RtpPacket::parse(&out).unwrap().payload(), b"abc");
+    }
+
+    #[test]
+    fn a_new_header_names_its_sources() {
+        let sources: Vec<u32> = (1..=20).collect();
+        for (marker, count) in [(true, 0), (false, 2), (true, 15), (false, 20)] {
+            let bytes = blank_header(marker, &sources[..count]);
+            let rtp = rtp_types::RtpPacket::parse(&bytes).unwrap();
+            assert_eq!((rtp.version(), rtp.marker_bit()), (2, marker));
+            assert_eq!(rtp.csrc().collect::<Vec<_>>(), sources[..count.min(15)]);
+            assert!(rtp.payload().is_empty() && !rtp.padding_bit() && !rtp.extension_bit());
+        }
     }
 
     #[test]

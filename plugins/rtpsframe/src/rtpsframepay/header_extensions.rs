@@ -8,32 +8,10 @@ use crate::packetize::header_extensions_len;
 /// Assumed for an extension that only the application knows how to write.
 const UNKNOWN_LEN: usize = 16;
 
-/// The room, computed once per caps.
-#[derive(Debug, Default)]
-pub struct HeaderExtensions {
-    caps: Option<gst::Caps>,
-    len: usize,
-}
-
-impl HeaderExtensions {
-    /// Bytes that header extensions take at most in packets with these caps; `buffer` is the frame that they may
-    /// take their values from.
-    pub fn room(&mut self, caps: Option<gst::Caps>, buffer: &gst::Buffer) -> usize {
-        let same = match (&caps, &self.caps) {
-            (Some(new), Some(old)) => new.as_ptr() == old.as_ptr(),
-            (None, None) => true,
-            _ => false,
-        };
-        if !same {
-            self.len = caps.as_ref().map_or(0, |caps| measure(caps, buffer));
-            self.caps = caps;
-        }
-        self.len
-    }
-}
-
-fn measure(caps: &gst::Caps, buffer: &gst::Buffer) -> usize {
-    let Some(s) = caps.structure(0) else {
+/// Bytes that header extensions take at most in packets with these caps; `buffer` is a frame that they may take
+/// their values from.
+pub fn room(caps: Option<gst::Caps>, buffer: &gst::Buffer) -> usize {
+    let Some((caps, s)) = caps.as_ref().and_then(|caps| Some((caps, caps.structure(0)?))) else {
         return 0;
     };
     let elements: Vec<_> = s

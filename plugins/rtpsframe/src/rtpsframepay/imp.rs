@@ -13,7 +13,8 @@
  * ]|
  */
 use std::ops::ControlFlow;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gst::glib;
@@ -23,12 +24,12 @@ use gst_e2ee_common::caps_table as table;
 use gst_e2ee_common::rate_limit::RateLimit;
 use gst_rtp::prelude::*;
 use gst_rtp::subclass::prelude::*;
+use smallvec::SmallVec;
 
-use super::header_extensions::HeaderExtensions;
-use crate::base_stats;
+use super::header_extensions;
 use crate::packetization::{OpaqueFormat, Packetization};
 use crate::packetize::{Fragment, fragments};
-use crate::rtp_caps;
+use crate::{base_stats, rtp_caps, rtp_packet};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -93,7 +94,8 @@ struct State {
     refused: Option<gst::Caps>,
     /// The payload type is the static one of the codec.
     static_pt: bool,
-    header_extensions: HeaderExtensions,
+    /// Bytes that header extensions take at most.
+    header_extensions: usize,
     counters: Counters,
     drop_warning: RateLimit,
 }
@@ -104,11 +106,64 @@ impl Default for State {
             format: Format::default(),
             refused: None,
             static_pt: false,
-            header_extensions: HeaderExtensions::default(),
+            header_extensions: 0,
             counters: Counters::default(),
             drop_warning: RateLimit::new(Duration::from_secs(5)),
         }
     }
+}
+
+/// One RTP packet with one part of a frame: one allocation, one copy. The base class fills in payload type,
+/// number, timestamp and SSRC when it is pushed.
+fn packet(
+    frame: &gst::BufferRef,
+    format: Format,
+    fragment: &Fragment,
+    sources: &[u32],
+) -> Result<gst::Buffer, gst::FlowError> {
+    let discont = frame.flags().contains(gst::BufferFlags::DISCONT);
+    let marker = match format {
+        Format::SFrame | Format::Vp8 => fragment.end,
+        // The start of a talkspurt (RFC 7587 §4.1).
+        Format::Opus => discont,
+    };
+    let descriptor = format.descriptor(fragment);
+    let header = rtp_packet::blank_header(marker, sources);
+    let payload_at = header.len() + usize::from(descriptor.is_some());
+    let mut packet =
+        gst::Buffer::with_size(payload_at + fragment.range.len()).map_err(|_| gst::FlowError::Error)?;
+    let out = packet.make_mut();
+    {
+        let mut map = out.map_writable().map_err(|_| gst::FlowError::Error)?;
+        let (head, payload) = map
+            .split_at_mut_checked(payload_at)
+            .ok_or(gst::FlowError::Error)?;
+        let (head, descriptor_at) = head
+            .split_at_mut_checked(header.len())
+            .ok_or(gst::FlowError::Error)?;
+        head.copy_from_slice(&header);
+        descriptor_at.fill(descriptor.unwrap_or_default());
+        // Reads across memories: nothing is merged first.
+        frame
+            .copy_to_slice(fragment.range.start, payload)
+            .map_err(|_| gst::FlowError::Error)?;
+    }
+    copy_metas(frame, out);
+    out.set_pts(frame.pts());
+    out.set_dts(frame.dts());
+    if fragment.start && fragment.end {
+        out.set_duration(frame.duration());
+    }
+    let mut flags = gst::BufferFlags::empty();
+    // Only the first packet of a keyframe is a place to begin at, only the first follows the gap.
+    flags.set(
+        gst::BufferFlags::DELTA_UNIT,
+        !fragment.start || frame.flags().contains(gst::BufferFlags::DELTA_UNIT),
+    );
+    flags.set(gst::BufferFlags::DISCONT, fragment.start && discont);
+    flags.set(gst::BufferFlags::MARKER, marker);
+    out.set_flags(flags);
+    Ok(packet)
 }
 
 /// Copies what describes the frame, not what describes its memory. One by one: some metas refuse to be copied,
@@ -127,6 +182,8 @@ fn copy_metas(frame: &gst::BufferRef, packet: &mut gst::BufferRef) {
 pub struct RtpSFramePay {
     settings: Mutex<Settings>,
     state: Mutex<State>,
+    /// The source caps, which name the header extensions, are not those that [`State`] knows.
+    src_caps_changed: Arc<AtomicBool>,
 }
 
 #[glib::object_subclass]
@@ -156,6 +213,10 @@ impl ObjectImpl for RtpSFramePay {
         // The base class does not tell whether its default was chosen; only setting the property notifies.
         self.obj()
             .connect_pt_notify(|pay| pay.imp().settings().pt_chosen = true);
+        let changed = Arc::clone(&self.src_caps_changed);
+        self.obj()
+            .src_pad()
+            .connect_caps_notify(move |_| changed.store(true, Relaxed));
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
@@ -216,6 +277,7 @@ impl ElementImpl for RtpSFramePay {
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         if transition == gst::StateChange::ReadyToPaused {
             *self.state() = State::default();
+            self.src_caps_changed.store(true, Relaxed);
         }
         let result = self.parent_change_state(transition)?;
         if transition == gst::StateChange::PausedToReady {
@@ -240,14 +302,19 @@ impl RTPBasePayloadImpl for RtpSFramePay {
     fn handle_buffer(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let obj = self.obj();
         let len = buffer.size();
-        let csrcs = obj.source_count(&buffer) as usize;
-        let caps = obj.src_pad().current_caps();
+        let sources = self.sources(&buffer);
+        let caps_changed = self.src_caps_changed.swap(false, Relaxed);
         let (format, extensions) = {
             let mut state = self.state();
-            (state.format, state.header_extensions.room(caps, &buffer))
+            if caps_changed {
+                state.header_extensions = header_extensions::room(obj.src_pad().current_caps(), &buffer);
+            }
+            (state.format, state.header_extensions)
         };
-        let overhead = RTP_HEADER_LEN + CSRC_LEN * csrcs + extensions + format.descriptor_len();
-        let max = (obj.mtu() as usize).saturating_sub(overhead);
+        let header = RTP_HEADER_LEN + CSRC_LEN * sources.len();
+        let max = self
+            .mtu()
+            .saturating_sub(header + extensions + format.descriptor_len());
 
         if len == 0 {
             gst::debug!(
@@ -270,7 +337,7 @@ impl RTPBasePayloadImpl for RtpSFramePay {
             counters.packets += packets as u64;
             counters.bytes += len as u64;
         }
-        let mut pieces = pieces.map(|piece| self.packet(&buffer, format, &piece));
+        let mut pieces = pieces.map(|piece| packet(&buffer, format, &piece, &sources));
         if packets == 1
             && let Some(packet) = pieces.next()
         {
@@ -352,60 +419,38 @@ impl RtpSFramePay {
 
     /// Sets the payload type without claiming it as the application's choice, which the property would do.
     fn set_default_payload_type(&self, pt: u8) {
-        let base: *mut gst_rtp::ffi::GstRTPBasePayload =
-            self.obj().upcast_ref::<gst_rtp::RTPBasePayload>().as_ptr();
         // SAFETY: a public field of the base class that subclasses set, as C payloaders do in their `init`. It is
         // written in the streaming thread, which alone uses it while caps are set.
-        unsafe { (*base).pt = pt.into() };
+        unsafe { (*self.base()).pt = pt.into() };
     }
 
-    /// One RTP packet with one part of a frame: one allocation, one copy.
-    fn packet(
-        &self,
-        frame: &gst::BufferRef,
-        format: Format,
-        fragment: &Fragment,
-    ) -> Result<gst::Buffer, gst::FlowError> {
-        let descriptor = format.descriptor(fragment);
-        let offset = usize::from(descriptor.is_some());
-        let len = u32::try_from(offset + fragment.range.len()).map_err(|_| gst::FlowError::Error)?;
-        let discont = frame.flags().contains(gst::BufferFlags::DISCONT);
-        let marker = match format {
-            Format::SFrame | Format::Vp8 => fragment.end,
-            // The start of a talkspurt (RFC 7587 §4.1).
-            Format::Opus => discont,
-        };
-        let mut packet = self.obj().allocate_output_buffer(len, 0, 0);
-        let out = packet.make_mut();
-        {
-            let mut rtp = gst_rtp::RTPBuffer::from_buffer_writable(out).map_err(|_| gst::FlowError::Error)?;
-            rtp.set_marker(marker);
-            let payload = rtp.payload_mut().map_err(|_| gst::FlowError::Error)?;
-            if let (Some(descriptor), Some(first)) = (descriptor, payload.first_mut()) {
-                *first = descriptor;
-            }
-            let rest = payload.get_mut(offset..).ok_or(gst::FlowError::Error)?;
-            // Reads across memories: nothing is merged first.
-            frame
-                .copy_to_slice(fragment.range.start, rest)
-                .map_err(|_| gst::FlowError::Error)?;
+    /// What the CSRC list of the packets has to say, if `source-info` is set.
+    fn sources(&self, frame: &gst::Buffer) -> SmallVec<[u32; 1]> {
+        match self.obj().source_count(frame) {
+            0 => SmallVec::new(),
+            count => frame
+                .meta::<gst_rtp::RTPSourceMeta>()
+                .map(|meta| {
+                    meta.csrc()
+                        .iter()
+                        .copied()
+                        .chain(meta.ssrc())
+                        .take(count as usize)
+                        .collect()
+                })
+                .unwrap_or_default(),
         }
-        copy_metas(frame, out);
-        out.set_pts(frame.pts());
-        out.set_dts(frame.dts());
-        if fragment.start && fragment.end {
-            out.set_duration(frame.duration());
-        }
-        let mut flags = gst::BufferFlags::empty();
-        // Only the first packet of a keyframe is a place to begin at, only the first follows the gap.
-        flags.set(
-            gst::BufferFlags::DELTA_UNIT,
-            !fragment.start || frame.flags().contains(gst::BufferFlags::DELTA_UNIT),
-        );
-        flags.set(gst::BufferFlags::DISCONT, fragment.start && discont);
-        flags.set(gst::BufferFlags::MARKER, marker);
-        out.set_flags(flags);
-        Ok(packet)
+    }
+
+    /// Read in place: the property of the same name costs more than making a packet.
+    fn mtu(&self) -> usize {
+        let base: *const gst_rtp::ffi::GstRTPBasePayload = self.base();
+        // SAFETY: a public field of the base class, a plain number that C payloaders read the same way.
+        unsafe { (*base).mtu as usize }
+    }
+
+    fn base(&self) -> *mut gst_rtp::ffi::GstRTPBasePayload {
+        self.obj().upcast_ref::<gst_rtp::RTPBasePayload>().as_ptr()
     }
 
     fn drop_oversized(&self, len: usize, max: usize) -> Result<gst::FlowSuccess, gst::FlowError> {

@@ -426,11 +426,14 @@ fn stats_extend_those_of_the_base_class_and_are_posted_at_the_end() {
 }
 
 /// Bytes of a packet that say when nobody holds them any more.
-struct Watched(Vec<u8>, Arc<()>);
+struct Watched {
+    bytes: Vec<u8>,
+    _alive: Arc<()>,
+}
 
 impl AsRef<[u8]> for Watched {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -453,10 +456,17 @@ fn no_packet_stays_in_memory() {
     ] {
         // Header and payload in memories of their own, as payloaders make them, and in one, as they are received.
         let packet = bytes(&packet.buffer());
-        let (header, payload) = packet.split_at(if packet[3] % 3 == 0 { packet.len() } else { 12 });
+        let (header, payload) = packet.split_at(if packet[3].is_multiple_of(3) {
+            packet.len()
+        } else {
+            12
+        });
         let mut buffer = gst::Buffer::new();
         for part in [header, payload] {
-            let watched = Watched(part.to_vec(), Arc::clone(&alive));
+            let watched = Watched {
+                bytes: part.to_vec(),
+                _alive: Arc::clone(&alive),
+            };
             let memory = gst::Memory::from_slice(watched);
             buffer.get_mut().unwrap().append_memory(memory);
         }

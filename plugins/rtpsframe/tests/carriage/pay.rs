@@ -204,6 +204,8 @@ fn header_extensions_stay_within_the_mtu() {
         with_rtp(packet, |rtp| assert!(rtp.extension_bit()));
     }
     assert_eq!(packets[0].size(), 200, "no more room than needed is left");
+    let joined: Vec<u8> = packets.iter().flat_map(|p| payload(p)[1..].to_vec()).collect();
+    assert_eq!(joined, pattern(1000));
 }
 
 #[test]
