@@ -2,3 +2,5 @@
 
 pub mod bench;
 pub mod bench_lane;
+pub mod pipeline;
+pub mod process;
