@@ -3,10 +3,11 @@
 # decoder. With KEYS as an endpoint would.
 #
 #   CAPTURE  folder with video.rtp from the relay
-#   OUT      folder that gets picture-00000.jpg and so on
+#   OUT      folder that gets picture-00000.jpg and so on, and video.bin: what went to the decoder
 #   KEYS     key file                              (default: none)
 set -eu
 if [ -n "${KEYS:-}" ]; then set -- rtpsframedepay ! sframedec key-file="$KEYS"; else set -- rtph264depay; fi
 exec gst-launch-1.0 filesrc location="$CAPTURE/video.rtp" \
   ! application/x-rtp-stream,media=video,clock-rate=90000,encoding-name=H264,payload=96 ! rtpstreamdepay \
-  ! "$@" ! h264parse ! avdec_h264 ! videoconvert ! jpegenc ! multifilesink location="$OUT/picture-%05d.jpg"
+  ! "$@" ! tee name=encoded ! queue ! h264parse ! avdec_h264 ! videoconvert ! jpegenc ! multifilesink location="$OUT/picture-%05d.jpg" \
+  encoded. ! queue ! filesink async=false location="$OUT/video.bin"
