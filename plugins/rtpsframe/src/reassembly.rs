@@ -2,7 +2,8 @@
 //!
 //! A frame is the shortest run of consecutive sequence numbers from a packet that starts one to a packet that
 //! ends one, all with one timestamp, one SSRC and one T bit. Whatever breaks the run costs that frame and no
-//! other. It must never hold more than [`Reassembler::set_max_frame_size`] bytes, whatever arrives.
+//! other. It never holds more than [`Reassembler::set_max_frame_size`] bytes of a frame (in a vector of at most twice
+//! that), whatever arrives.
 //!
 //! Packets have to come in order: a jitter buffer before the depayloader repairs reordering, and what still
 //! comes late is ignored.
