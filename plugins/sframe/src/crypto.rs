@@ -15,7 +15,7 @@ use sframe::crypto::{
 };
 use sframe::error::{Result, SframeError};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The suite as the `sframe` crate names it.
 pub fn crate_suite(suite: CipherSuite) -> sframe::CipherSuite {
@@ -60,7 +60,48 @@ impl TryFrom<sframe::CipherSuite> for Backend {
     }
 }
 
+/// The longest `sframe_key`: AES-128 and HMAC-SHA-256.
+const MAX_KEY_LEN: usize = 48;
+
+/// Nk (RFC 9605 §4.5).
+fn key_len(suite: CipherSuite) -> usize {
+    match suite {
+        CipherSuite::Aes128GcmSha256_128 => 16,
+        CipherSuite::Aes256GcmSha512_128 => 32,
+        CipherSuite::Aes128CtrHmacSha256_80
+        | CipherSuite::Aes128CtrHmacSha256_64
+        | CipherSuite::Aes128CtrHmacSha256_32 => MAX_KEY_LEN,
+    }
+}
+
 impl Secret {
+    /// The secret of an `sframe_key` and `sframe_salt`, as RFC 9605 §4.4.2 derives them.
+    pub fn new(suite: CipherSuite, key: &[u8], salt: Zeroizing<[u8; NONCE_LEN]>) -> Result<Self> {
+        let gcm = |algorithm| {
+            UnboundKey::new(algorithm, key)
+                .map(|key| Cipher::Gcm(Wiped::new(LessSafeKey::new(key))))
+                .map_err(|_| SframeError::KeyDerivationFailure)
+        };
+        let cipher = match suite {
+            CipherSuite::Aes128GcmSha256_128 => gcm(&aead::AES_128_GCM)?,
+            CipherSuite::Aes256GcmSha512_128 => gcm(&aead::AES_256_GCM)?,
+            CipherSuite::Aes128CtrHmacSha256_80
+            | CipherSuite::Aes128CtrHmacSha256_64
+            | CipherSuite::Aes128CtrHmacSha256_32 => {
+                // The AES key, then the HMAC key (RFC 9605 §4.5.1).
+                let (enc_key, auth_key) = key
+                    .split_at_checked(16)
+                    .ok_or(SframeError::KeyDerivationFailure)?;
+                Cipher::Ctr(Box::new(CtrHmac {
+                    aes: Aes128::new_from_slice(enc_key).map_err(|_| SframeError::KeyDerivationFailure)?,
+                    hmac: Wiped::new(hmac::Key::new(hmac::HMAC_SHA256, auth_key)),
+                    tag_len: suite.tag_len(),
+                }))
+            }
+        };
+        Ok(Self { salt, cipher })
+    }
+
     /// Nonce = salt XOR counter (RFC 9605 §4.4.3).
     fn nonce(&self, counter: u64) -> [u8; NONCE_LEN] {
         let mut nonce = *self.salt;
@@ -174,37 +215,10 @@ impl KeyDerivation for Backend {
         };
         let mut salt = Zeroizing::new([0; NONCE_LEN]);
         expand(get_hkdf_salt_expand_label(kid, suite), salt.as_mut())?;
-        let key_label = get_hkdf_key_expand_label(kid, suite);
-
-        let gcm = |algorithm: &'static aead::Algorithm| -> Result<Cipher> {
-            let mut key = Zeroizing::new([0; 32]);
-            let key = &mut key[..algorithm.key_len()];
-            expand(key_label.clone(), key)?;
-            let key = UnboundKey::new(algorithm, key).map_err(|_| SframeError::KeyDerivationFailure)?;
-            Ok(Cipher::Gcm(Wiped::new(LessSafeKey::new(key))))
-        };
-        let cipher = match ours {
-            CipherSuite::Aes128GcmSha256_128 => gcm(&aead::AES_128_GCM)?,
-            CipherSuite::Aes256GcmSha512_128 => gcm(&aead::AES_256_GCM)?,
-            CipherSuite::Aes128CtrHmacSha256_80
-            | CipherSuite::Aes128CtrHmacSha256_64
-            | CipherSuite::Aes128CtrHmacSha256_32 => {
-                // sframe_key is the AES key followed by the HMAC key (RFC 9605 §4.5.1).
-                let mut key = Zeroizing::new([0; 16 + 32]);
-                expand(key_label, key.as_mut())?;
-                let (enc_key, auth_key) = key.split_at(16);
-                let mut aes_key = aes::cipher::Key::<Aes128>::default();
-                aes_key.copy_from_slice(enc_key);
-                let aes = Aes128::new(&aes_key);
-                aes_key.zeroize();
-                Cipher::Ctr(Box::new(CtrHmac {
-                    aes,
-                    hmac: Wiped::new(hmac::Key::new(hmac::HMAC_SHA256, auth_key)),
-                    tag_len: ours.tag_len(),
-                }))
-            }
-        };
-        Ok(Secret { salt, cipher })
+        let mut key = Zeroizing::new([0; MAX_KEY_LEN]);
+        let key = &mut key[..key_len(ours)];
+        expand(get_hkdf_key_expand_label(kid, suite), key)?;
+        Secret::new(ours, key, salt)
     }
 }
 

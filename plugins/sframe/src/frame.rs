@@ -18,9 +18,9 @@ pub const MAX_LEAD: usize = MAX_CLEAR_PREFIX + header::MAX_LEN;
 #[error("the key could not be derived")]
 pub struct DeriveError;
 
-/// A frame could not be sealed (larger than the cipher allows).
+/// A frame could not be sealed: it is larger than the cipher allows, or cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the frame is too large to be sealed")]
+#[error("the frame cannot be read, or is larger than the cipher allows")]
 pub struct SealError;
 
 /// Why bytes did not open.
@@ -107,23 +107,23 @@ impl SealKey {
     }
 
     /// Seals into `out`, which is `layout.total()` bytes. `fill(at, part)` copies the frame's bytes from offset `at`
-    /// on into `part`; it is called for the clear prefix and for the rest.
+    /// on into `part` and says whether they were there; it is called for the clear prefix and for the rest.
     #[inline]
     pub fn seal(
         &self,
         layout: &Layout,
         out: &mut [u8],
-        mut fill: impl FnMut(usize, &mut [u8]),
+        mut fill: impl FnMut(usize, &mut [u8]) -> bool,
     ) -> Result<(), SealError> {
         let (clear, rest) = out.split_at_mut_checked(layout.clear_len).ok_or(SealError)?;
         let (header, rest) = rest.split_at_mut_checked(layout.header_len).ok_or(SealError)?;
         let body_len = rest.len().checked_sub(self.tag_len).ok_or(SealError)?;
         let (body, tag) = rest.split_at_mut(body_len);
-        if layout.clear_len > 0 {
-            fill(0, clear);
-        }
         header.copy_from_slice(&layout.header[..layout.header_len]);
-        fill(layout.clear_len, body);
+        let clear_filled = layout.clear_len == 0 || fill(0, clear);
+        if !clear_filled || !fill(layout.clear_len, body) {
+            return Err(SealError);
+        }
         let mut aad = Aad::new(header, clear);
         let view = EncryptionBufferView {
             aad: aad.as_mut(),

@@ -141,6 +141,14 @@ impl Generation {
     }
 }
 
+/// Copies bytes of a buffer, from whichever memories they lie in. Past its end: `false`, and nothing is copied.
+#[must_use]
+pub fn read(buffer: &gst::BufferRef, at: usize, into: &mut [u8]) -> bool {
+    // `copy_to_slice` panics where the bytes are not there.
+    at.checked_add(into.len()).is_some_and(|end| end <= buffer.size())
+        && buffer.copy_to_slice(at, into).is_ok()
+}
+
 /// Posts an element message.
 pub fn post(element: &gst::Element, structure: gst::Structure) {
     let message = gst::message::Element::builder(structure).src(element).build();

@@ -19,30 +19,30 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// Outlines a packet of `len` bytes; `read(at, into)` copies its bytes from `at` on. `None`: not an RTP packet.
-    pub fn parse(len: usize, mut read: impl FnMut(usize, &mut [u8])) -> Option<Self> {
+    /// Outlines a packet of `len` bytes; `read(at, into)` copies its bytes from `at` on and says whether they were there. `None`: not an RTP packet.
+    pub fn parse(len: usize, mut read: impl FnMut(usize, &mut [u8]) -> bool) -> Option<Self> {
         if len < FIXED_HEADER {
             return None;
         }
         let mut fixed = [0; 8];
-        read(0, &mut fixed);
+        if !read(0, &mut fixed) {
+            return None;
+        }
         let [flags, _, _, _, timestamp @ ..] = fixed;
         if flags & 0xc0 != VERSION_2 {
             return None;
         }
         let mut start = FIXED_HEADER + 4 * usize::from(flags & CSRC_COUNT);
         if flags & EXTENSION != 0 {
-            if start + 4 > len {
+            let mut extension = [0; 4];
+            if start + 4 > len || !read(start, &mut extension) {
                 return None;
             }
-            let mut extension = [0; 4];
-            read(start, &mut extension);
             start += 4 + 4 * usize::from(u16::from_be_bytes([extension[2], extension[3]]));
         }
         let mut padding = [0];
         if flags & PADDING != 0 {
-            read(len - 1, &mut padding);
-            if padding == [0] {
+            if !read(len - 1, &mut padding) || padding == [0] {
                 return None;
             }
         }
@@ -68,7 +68,8 @@ mod tests {
 
     fn outline(packet: &[u8]) -> Option<Outline> {
         Outline::parse(packet.len(), |at, into| {
-            into.copy_from_slice(&packet[at..at + into.len()])
+            into.copy_from_slice(&packet[at..at + into.len()]);
+            true
         })
     }
 

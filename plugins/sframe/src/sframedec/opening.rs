@@ -3,6 +3,7 @@
 use crate::caps::{Medium, Negotiated};
 use crate::codec::{Codec, FrameInfo};
 use crate::frame::{Lead, MAX_LEAD, OpenError, OpenKey};
+use crate::glue;
 use crate::rtp_packet::Outline;
 use gst_e2ee_common::descriptor::Descriptor;
 use gst_e2ee_common::header::Header;
@@ -47,9 +48,7 @@ pub struct Sealed {
 impl Sealed {
     /// `None`: this is not an SFrame ciphertext.
     pub fn parse(buffer: &gst::BufferRef, mode: Mode) -> Option<Self> {
-        let read = |at, into: &mut [u8]| {
-            let _ = buffer.copy_to_slice(at, into);
-        };
+        let read = |at, into: &mut [u8]| glue::read(buffer, at, into);
         let mut group = None;
         let mut copied = 0;
         let mut sealed = 0..buffer.size();
@@ -60,7 +59,9 @@ impl Sealed {
             sealed = outline.payload;
             if mode.descriptor {
                 let mut byte = [0];
-                buffer.copy_to_slice(sealed.start, &mut byte).ok()?;
+                if sealed.is_empty() || !read(sealed.start, &mut byte) {
+                    return None;
+                }
                 if Descriptor::parse(byte[0]) != Ok(Descriptor::WHOLE_PACKET) {
                     return None;
                 }
@@ -69,7 +70,9 @@ impl Sealed {
         }
         let mut lead_bytes = [0; MAX_LEAD];
         let len = sealed.len().min(MAX_LEAD);
-        read(sealed.start, &mut lead_bytes[..len]);
+        if !read(sealed.start, &mut lead_bytes[..len]) {
+            return None;
+        }
         let clear_len = match mode.codec {
             Some(codec) if mode.clear_prefix => codec.clear_len(*lead_bytes[..len].first()?),
             _ => 0,
@@ -103,11 +106,11 @@ impl Sealed {
         let (len, info) = {
             let mut map = out.map_writable().map_err(|_| OpenError::AuthFailed)?;
             let (head, frame) = map.split_at_mut(self.copied);
-            if !head.is_empty() {
-                let _ = buffer.copy_to_slice(0, head);
-                Outline::clear_padding_flag(head);
+            let ciphertext = &mut frame[self.lead.clear_len..];
+            if !glue::read(buffer, 0, head) || !glue::read(buffer, body.start, ciphertext) {
+                return Err(OpenError::AuthFailed);
             }
-            let _ = buffer.copy_to_slice(body.start, &mut frame[self.lead.clear_len..]);
+            Outline::clear_padding_flag(head);
             let len = key.open(&self.lead, &self.lead_bytes, frame)?;
             let info = self
                 .codec

@@ -416,9 +416,7 @@ struct Plan {
 }
 
 fn packet_plan(buffer: &gst::BufferRef) -> Option<Plan> {
-    let outline = Outline::parse(buffer.size(), |at, into| {
-        let _ = buffer.copy_to_slice(at, into);
-    })?;
+    let outline = Outline::parse(buffer.size(), |at, into| glue::read(buffer, at, into))?;
     Some(Plan {
         copied: outline.payload.start,
         descriptor: true,
@@ -432,7 +430,9 @@ fn frame_plan(buffer: &gst::BufferRef, clear_prefix: Option<Codec>) -> Option<Pl
     let mut clear_len = 0;
     if let Some(codec) = clear_prefix {
         let mut first = [0];
-        buffer.copy_to_slice(0, &mut first).ok()?;
+        if !glue::read(buffer, 0, &mut first) {
+            return None;
+        }
         clear_len = codec.clear_len(first[0]);
     }
     (clear_len <= buffer.size()).then_some(Plan {
@@ -453,12 +453,14 @@ fn seal(key: &SealKey, ctr: u64, buffer: &gst::BufferRef, plan: &Plan) -> Result
         let mut map = out.map_writable().map_err(|_| SealError)?;
         let (head, body) = map.split_at_mut(lead);
         if plan.descriptor {
-            let _ = buffer.copy_to_slice(0, &mut head[..plan.copied]);
+            if !glue::read(buffer, 0, &mut head[..plan.copied]) {
+                return Err(SealError);
+            }
             Outline::clear_padding_flag(head);
             head[plan.copied] = Descriptor::WHOLE_PACKET.to_byte();
         }
         key.seal(&layout, body, |at, into| {
-            let _ = buffer.copy_to_slice(plan.sealed.start + at, into);
+            glue::read(buffer, plan.sealed.start + at, into)
         })?;
     }
     let _ = buffer.copy_into(
