@@ -55,22 +55,32 @@ impl Keys {
         self.dir.path().join(name)
     }
 
-    /// `sframeenc` with this KID, named `enc`; `more` are further properties, which win.
+    /// `sframeenc` with this KID, named `enc` unless `more` names it.
     pub fn enc(&self, kid: u8, more: &str) -> String {
         let counters = self.path(&format!("counter-{kid}"));
         format!(
-            "sframeenc name=enc key-file={} kid={kid} counter-file={} {more}",
+            "sframeenc key-file={} kid={kid} counter-file={} {}",
             self.path("keys").display(),
-            counters.display()
+            counters.display(),
+            named(more, "enc")
         )
     }
 
-    /// `sframedec` with all keys, named `dec`.
+    /// `sframedec` with all keys, named `dec` unless `more` names it.
     pub fn dec(&self, more: &str) -> String {
         format!(
-            "sframedec name=dec key-file={} {more}",
-            self.path("keys").display()
+            "sframedec key-file={} {}",
+            self.path("keys").display(),
+            named(more, "dec")
         )
+    }
+}
+
+fn named(properties: &str, name: &str) -> String {
+    if properties.contains("name=") {
+        properties.into()
+    } else {
+        format!("name={name} {properties}")
     }
 }
 
