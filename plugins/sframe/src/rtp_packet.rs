@@ -41,10 +41,8 @@ impl Outline {
             start += 4 + 4 * usize::from(u16::from_be_bytes([extension[2], extension[3]]));
         }
         let mut padding = [0];
-        if flags & PADDING != 0 {
-            if !read(len - 1, &mut padding) || padding == [0] {
-                return None;
-            }
+        if flags & PADDING != 0 && (!read(len - 1, &mut padding) || padding == [0]) {
+            return None;
         }
         let end = len.checked_sub(padding[0].into())?;
         (start <= end).then_some(Self {

@@ -1,4 +1,9 @@
 //! Frames through `sframeenc` and `sframedec` with static keys: what goes in comes out, and nothing else does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy sees helpers of tests as ordinary code"
+)]
 
 mod common;
 

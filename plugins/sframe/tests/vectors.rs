@@ -1,4 +1,9 @@
 //! RFC 9605 Appendix C: every vector through the backend, and through the elements.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy sees helpers of tests as ordinary code"
+)]
 
 mod common;
 

@@ -1,6 +1,5 @@
 //! What the element tests share.
-// Each test binary uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod source;
 
