@@ -26,175 +26,34 @@
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use std::path::PathBuf;
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::opening::{Mode, Sealed};
 use super::out_caps::OutCaps;
+use super::settings::{self, Settings};
+use super::state::{Cause, Keys, Outcome, State, Stream};
 use crate::caps;
 use crate::codec::FrameInfo;
 use crate::frame::OpenError;
-use crate::glue::{self, Attached, CAT, CipherSuite, ClearPrefix, Generation};
-use crate::hold::{Hold, Item};
+use crate::glue::{self, Attached, CAT, ClearPrefix, Generation};
+use crate::hold::Hold;
 use crate::key_file::KeyFile;
 use crate::receiver::{Check, Receiver};
 use gst_e2ee_common::key_source::{KeySource, ReceiverKey};
 use gst_e2ee_common::meta::NO_LEAF;
-use gst_e2ee_common::rate_limit::RateLimit;
-
-#[derive(Clone)]
-struct Settings {
-    keyring: String,
-    key_file: Option<PathBuf>,
-    cipher_suite: CipherSuite,
-    clear_prefix: ClearPrefix,
-    replay_window: u32,
-    hold_frames: u32,
-    hold_time: gst::ClockTime,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            keyring: "default".into(),
-            key_file: None,
-            cipher_suite: CipherSuite::default(),
-            clear_prefix: ClearPrefix::default(),
-            replay_window: 1024,
-            hold_frames: 24,
-            hold_time: gst::ClockTime::from_mseconds(500),
-        }
-    }
-}
-
-#[derive(Default)]
-struct Stats {
-    opened: u64,
-    bytes: u64,
-    held: u64,
-    no_key: u64,
-    auth_failed: u64,
-    replayed: u64,
-    malformed: u64,
-    wrong_sender: u64,
-    waiting_keyframe: u64,
-    keyframe_requests: u64,
-    kid: u64,
-    epoch: u64,
-}
-
-/// Why a frame was dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    NoKey,
-    AuthFailed,
-    Replayed,
-    Malformed,
-    WrongSender,
-}
-
-impl Cause {
-    fn name(self) -> &'static str {
-        match self {
-            Self::NoKey => "no-key",
-            Self::AuthFailed => "auth-failed",
-            Self::Replayed => "replayed",
-            Self::Malformed => "malformed",
-            Self::WrongSender => "wrong-sender",
-        }
-    }
-}
-
-/// Where keys come from.
-enum Keys {
-    None,
-    File(KeyFile, CipherSuite),
-    Source(Attached),
-}
-
-/// One message per interval and kind.
-struct Limits {
-    key_missing: RateLimit,
-    decrypt_failed: RateLimit,
-    keyframe: RateLimit,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let limit = || RateLimit::new(glue::REPEAT_INTERVAL);
-        Self {
-            key_missing: limit(),
-            decrypt_failed: limit(),
-            keyframe: limit(),
-        }
-    }
-}
-
-struct State {
-    keys: Keys,
-    receiver: Receiver,
-    stream: Option<Stream>,
-    hold: Hold<gst::Buffer, gst::Event>,
-    hold_time: Duration,
-    /// The task pushes; see "Who pushes".
-    holding: bool,
-    flushing: bool,
-    /// What the task's last push returned.
-    flow: Result<gst::FlowSuccess, gst::FlowError>,
-    /// Seek that passed here and was taken by a source: its frames come again on purpose.
-    seek: Option<gst::Seqnum>,
-    limits: Limits,
-    stats: Stats,
-}
-
-/// A stream between two CAPS events.
-struct Stream {
-    mode: Mode,
-    video: bool,
-    out: OutCaps,
-    /// A frame was lost since the last one that was pushed.
-    discont: bool,
-    started: bool,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            keys: Keys::None,
-            receiver: Receiver::new(0),
-            stream: None,
-            hold: Hold::new(0),
-            hold_time: Duration::ZERO,
-            holding: false,
-            flushing: false,
-            flow: Ok(gst::FlowSuccess::Ok),
-            seek: None,
-            limits: Limits::default(),
-            stats: Stats::default(),
-        }
-    }
-}
-
-/// What became of a sealed buffer.
-enum Outcome {
-    Opened(gst::Buffer, FrameInfo),
-    /// Of this KID; it may come.
-    NoKey(u64),
-    Drop(Cause, u64),
-}
 
 pub struct SFrameDec {
     sinkpad: gst::Pad,
-    srcpad: gst::Pad,
+    pub(super) srcpad: gst::Pad,
     settings: Mutex<Settings>,
     state: Mutex<State>,
-    wake: Condvar,
-    generation: Generation,
+    pub(super) wake: Condvar,
+    pub(super) generation: Generation,
 }
 
 impl SFrameDec {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -243,14 +102,14 @@ impl SFrameDec {
         self.wake.notify_all();
     }
 
-    fn fail(&self, what: &str) -> gst::FlowError {
+    pub(super) fn fail(&self, what: &str) -> gst::FlowError {
         gst::element_imp_error!(self, gst::ResourceError::Failed, ("{}", what));
         gst::FlowError::Error
     }
 
     // Opening
 
-    fn open(&self, buffer: &gst::BufferRef) -> Result<Outcome, gst::FlowError> {
+    pub(super) fn open(&self, buffer: &gst::BufferRef) -> Result<Outcome, gst::FlowError> {
         let mut guard = self.state();
         let Some(mode) = guard.stream.as_ref().map(|stream| stream.mode) else {
             return Err(gst::FlowError::NotNegotiated);
@@ -364,14 +223,7 @@ impl SFrameDec {
     fn drop_frame(&self, buffer: &gst::BufferRef, cause: Cause, kid: u64) {
         let mut guard = self.state();
         let state = &mut *guard;
-        let stats = &mut state.stats;
-        *match cause {
-            Cause::NoKey => &mut stats.no_key,
-            Cause::AuthFailed => &mut stats.auth_failed,
-            Cause::Replayed => &mut stats.replayed,
-            Cause::Malformed => &mut stats.malformed,
-            Cause::WrongSender => &mut stats.wrong_sender,
-        } += 1;
+        *state.stats.dropped(cause) += 1;
         let (name, limit) = match cause {
             Cause::NoKey => ("sframe-key-missing", &mut state.limits.key_missing),
             _ => ("sframe-decrypt-failed", &mut state.limits.decrypt_failed),
@@ -412,7 +264,11 @@ impl SFrameDec {
     }
 
     /// Pushes or drops what has an outcome; a frame without a key comes back.
-    fn settle(&self, buffer: &gst::BufferRef, outcome: Outcome) -> Result<gst::FlowSuccess, gst::FlowError> {
+    pub(super) fn settle(
+        &self,
+        buffer: &gst::BufferRef,
+        outcome: Outcome,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         match outcome {
             Outcome::Opened(opened, info) => self.deliver(opened, &info),
             Outcome::NoKey(kid) => {
@@ -457,119 +313,6 @@ impl SFrameDec {
             self.chain(buffer)?;
         }
         Ok(gst::FlowSuccess::Ok)
-    }
-
-    // The task of Holding
-
-    fn start_task(&self) -> Result<(), gst::FlowError> {
-        let this = self.obj().downgrade();
-        self.srcpad
-            .start_task(move || {
-                if let Some(this) = this.upgrade() {
-                    this.imp().hold_iteration();
-                }
-            })
-            .map_err(|_| self.fail("cannot start the thread that holds frames"))
-    }
-
-    /// One step of the task: forwards, opens, gives up or waits.
-    fn hold_iteration(&self) {
-        let mut state = self.state();
-        if state.flushing || state.hold.is_empty() {
-            state.holding = false;
-            let _ = self.srcpad.pause_task();
-            return;
-        }
-        let generation = self.generation.get();
-        let seen = state.hold.len();
-        let candidates = state.candidates();
-        drop(state);
-
-        for (index, buffer) in candidates {
-            match buffer {
-                None => return self.advance(index, None),
-                Some(buffer) => match self.open(&buffer) {
-                    Ok(Outcome::NoKey(_)) => {}
-                    // What waited before it is past help: this sender went on to a key that is here.
-                    Ok(Outcome::Opened(opened, info)) => {
-                        return self.advance(index, Some(Outcome::Opened(opened, info)));
-                    }
-                    Ok(outcome) => return self.discard(index, outcome),
-                    Err(error) => {
-                        self.state().flow = Err(error);
-                        return self.advance(index, Some(Outcome::NoKey(0)));
-                    }
-                },
-            }
-        }
-
-        let state = self.state();
-        let now = Instant::now();
-        let deadline = state.hold.deadline();
-        if state.hold.is_over() || deadline.is_some_and(|deadline| deadline <= now) {
-            drop(state);
-            return self.give_up_first();
-        }
-        if state.flushing || state.hold.len() != seen || self.generation.get() != generation {
-            return;
-        }
-        let wait = deadline.map_or(Duration::from_secs(1), |deadline| deadline - now);
-        drop(
-            self.wake
-                .wait_timeout(state, wait)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-    }
-
-    /// Takes everything up to `index`: held frames are lost, events go on, the last one has an outcome.
-    fn advance(&self, index: usize, outcome: Option<Outcome>) {
-        let mut outcome = outcome;
-        for at in 0..=index {
-            let item = self.state().hold.take(0);
-            match item {
-                Some(Item::Event(event)) => {
-                    self.handle_serialized(event);
-                }
-                Some(Item::Frame { frame, .. }) => {
-                    let outcome = if at == index { outcome.take() } else { None };
-                    let flow = self.settle(&frame, outcome.unwrap_or(Outcome::NoKey(self.kid_of(&frame))));
-                    self.note_flow(flow);
-                }
-                None => return,
-            }
-        }
-    }
-
-    /// A held frame turned out to be worthless; the ones before it keep waiting.
-    fn discard(&self, index: usize, outcome: Outcome) {
-        let item = self.state().hold.take(index);
-        if let Some(Item::Frame { frame, .. }) = item {
-            let flow = self.settle(&frame, outcome);
-            self.note_flow(flow);
-        }
-    }
-
-    fn give_up_first(&self) {
-        let first_frame = {
-            let state = self.state();
-            (0..state.hold.len()).find(|&at| matches!(state.hold.get(at), Some(Item::Frame { .. })))
-        };
-        if let Some(index) = first_frame {
-            self.advance(index, None);
-        }
-    }
-
-    fn kid_of(&self, buffer: &gst::BufferRef) -> u64 {
-        let mode = self.state().stream.as_ref().map(|stream| stream.mode);
-        mode.and_then(|mode| Sealed::parse(buffer, mode))
-            .map_or(0, |sealed| sealed.header().kid)
-    }
-
-    fn note_flow(&self, flow: Result<gst::FlowSuccess, gst::FlowError>) {
-        let mut state = self.state();
-        if state.flow.is_ok() {
-            state.flow = flow;
-        }
     }
 
     // Events
@@ -618,7 +361,7 @@ impl SFrameDec {
         gst::Pad::event_default(pad, Some(&*self.obj()), event)
     }
 
-    fn handle_serialized(&self, event: gst::Event) -> bool {
+    pub(super) fn handle_serialized(&self, event: gst::Event) -> bool {
         use gst::EventView;
         match event.view() {
             EventView::Caps(e) => return self.set_caps(&e.caps_owned()),
@@ -715,73 +458,11 @@ impl SFrameDec {
     // Statistics
 
     fn stats(&self) -> gst::Structure {
-        let state = self.state();
-        let stats = &state.stats;
-        gst::Structure::builder("sframedec-stats")
-            .field("opened", stats.opened)
-            .field("bytes", stats.bytes)
-            .field("auth-failed", stats.auth_failed)
-            .field("replayed", stats.replayed)
-            .field("no-key", stats.no_key)
-            .field("held", stats.held)
-            .field("malformed", stats.malformed)
-            .field("wrong-sender", stats.wrong_sender)
-            .field("waiting-keyframe", stats.waiting_keyframe)
-            .field("keyframe-requests", stats.keyframe_requests)
-            .field("kid", stats.kid)
-            .field("epoch", stats.epoch)
-            .build()
+        self.state().stats.structure()
     }
 
     fn post_stats(&self) {
         glue::post(self.obj().upcast_ref(), self.stats());
-    }
-}
-
-impl State {
-    /// Only a key source can still get a key.
-    fn may_hold(&self) -> bool {
-        !self.flushing
-            && matches!(self.keys, Keys::Source(_))
-            && self.hold.may_hold()
-            && !self.hold_time.is_zero()
-    }
-
-    /// Notes a request where one may be sent now.
-    fn is_keyframe_request_due(&mut self) -> bool {
-        let video = self.stream.as_ref().is_some_and(|stream| stream.video);
-        let due = video && self.limits.keyframe.note(Instant::now()).is_some();
-        self.stats.keyframe_requests += u64::from(due);
-        due
-    }
-
-    fn enqueue(&mut self, buffer: gst::Buffer) {
-        self.stats.held += 1;
-        let size = buffer.size();
-        let mode = self.stream.as_ref().map(|stream| stream.mode);
-        let group = mode
-            .and_then(|mode| Sealed::parse(&buffer, mode))
-            .and_then(|sealed| sealed.group);
-        self.hold
-            .push_frame(buffer, size, group, Instant::now() + self.hold_time);
-    }
-
-    /// What the task can try, with its place in the queue: a leading event (`None`), else frames up to the next event
-    /// that changes how frames are read.
-    fn candidates(&self) -> Vec<(usize, Option<gst::Buffer>)> {
-        if let Some(Item::Event(_)) = self.hold.get(0) {
-            return vec![(0, None)];
-        }
-        (0..self.hold.len())
-            .map_while(|at| match self.hold.get(at)? {
-                Item::Frame { frame, .. } => Some(Some((at, Some(frame.clone())))),
-                Item::Event(event) => match event.type_() {
-                    gst::EventType::Caps | gst::EventType::StreamStart | gst::EventType::Eos => None,
-                    _ => Some(None),
-                },
-            })
-            .flatten()
-            .collect()
     }
 }
 
@@ -846,108 +527,20 @@ impl ObjectSubclass for SFrameDec {
 
 impl ObjectImpl for SFrameDec {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let defaults = Settings::default();
-            vec![
-                glib::ParamSpecString::builder("keyring")
-                    .nick("Keyring id")
-                    .blurb("Id of the key source in this pipeline (mlskeyring id=…) that gives the keys, where key-file is not set")
-                    .default_value(Some("default"))
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecString::builder("key-file")
-                    .nick("Key file")
-                    .blurb(
-                        "File of static keys, one a line: `<kid decimal> <base key hex>`, # comments, mode 600. Every line \
-                         is used",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecEnum::builder::<CipherSuite>("cipher-suite")
-                    .nick("Cipher suite")
-                    .blurb("SFrame cipher suite for key-file (RFC 9605 section 4.5); a key source names its own")
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecEnum::builder::<ClearPrefix>("clear-prefix")
-                    .nick("Clear prefix")
-                    .blurb(
-                        "Whether frames begin with the codec's first bytes in clear, where caps do not say so; codec also \
-                         accepts video/x-vp8 and audio/x-opus from stock depayloaders",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecUInt::builder("replay-window")
-                    .nick("Replay window")
-                    .blurb(
-                        "How far behind the newest counter of a key id a frame may still be, in frames, rounded up to 64; \
-                         each counter opens once (RFC 9605 section 9.3). 0 switches replay protection off",
-                    )
-                    .maximum(1 << 20)
-                    .default_value(defaults.replay_window)
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecUInt::builder("hold-frames")
-                    .nick("Held frames")
-                    .blurb("Most frames that wait for a key that the key source does not have yet; 0: none waits")
-                    .maximum(10_000)
-                    .default_value(defaults.hold_frames)
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecUInt64::builder("hold-time")
-                    .nick("Hold time")
-                    .blurb("Longest that a frame waits for its key, in nanoseconds; not part of the latency")
-                    .default_value(defaults.hold_time.nseconds())
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb(
-                        "opened and bytes (after opening); dropped: auth-failed, replayed, no-key, malformed, wrong-sender, \
-                         waiting-keyframe; held (frames that waited for a key), keyframe-requests; kid and epoch of the last \
-                         opened frame. Also posted as element message sframedec-stats at EOS and at PAUSED to READY",
-                    )
-                    .read_only()
-                    .build(),
-            ]
-        });
-        &PROPERTIES
+        settings::properties()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = self.settings();
-        // GObject checked the type and the name before it calls this.
-        match pspec.name() {
-            "keyring" => settings.keyring = value.get().ok().flatten().unwrap_or_else(|| "default".into()),
-            "key-file" => settings.key_file = value.get::<Option<String>>().ok().flatten().map(PathBuf::from),
-            "cipher-suite" => settings.cipher_suite = value.get().unwrap_or_default(),
-            "clear-prefix" => settings.clear_prefix = value.get().unwrap_or_default(),
-            "replay-window" => settings.replay_window = value.get().unwrap_or_default(),
-            "hold-frames" => settings.hold_frames = value.get().unwrap_or_default(),
-            "hold-time" => {
-                settings.hold_time = gst::ClockTime::from_nseconds(value.get().unwrap_or_default())
-            }
-            _ => {}
-        }
+        self.settings().set(pspec.name(), value);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        if pspec.name() == "stats" {
-            return self.stats().to_value();
-        }
-        let settings = self.settings();
         match pspec.name() {
-            "keyring" => settings.keyring.to_value(),
-            "key-file" => settings
-                .key_file
-                .as_ref()
-                .map(|p| p.to_string_lossy().into_owned())
-                .to_value(),
-            "cipher-suite" => settings.cipher_suite.to_value(),
-            "clear-prefix" => settings.clear_prefix.to_value(),
-            "replay-window" => settings.replay_window.to_value(),
-            "hold-frames" => settings.hold_frames.to_value(),
-            "hold-time" => settings.hold_time.nseconds().to_value(),
-            _ => pspec.default_value().clone(),
+            "stats" => self.stats().to_value(),
+            name => self
+                .settings()
+                .get(name)
+                .unwrap_or_else(|| pspec.default_value().clone()),
         }
     }
 

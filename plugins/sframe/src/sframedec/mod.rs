@@ -3,9 +3,12 @@
 use gst::glib;
 use gst::prelude::*;
 
+mod holding;
 mod imp;
 mod opening;
 mod out_caps;
+mod settings;
+mod state;
 
 glib::wrapper! {
     pub struct SFrameDec(ObjectSubclass<imp::SFrameDec>) @extends gst::Element, gst::Object;

@@ -15,45 +15,20 @@
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::sealing::{frame_plan, packet_plan, seal};
+use super::settings::{self, Settings};
 use crate::caps::{self, Medium, Negotiated};
-use crate::codec::Codec;
 use crate::counter_file::{self, CounterFile, Fingerprint};
-use crate::frame::{SealError, SealKey};
-use crate::glue::{self, Attached, CAT, CipherSuite, ClearPrefix, Generation};
+use crate::glue::{self, Attached, CAT, ClearPrefix, Generation};
 use crate::key_file::KeyFile;
-use crate::rtp_packet::Outline;
 use crate::sender::{Sender, SenderError};
-use gst_e2ee_common::descriptor::Descriptor;
 use gst_e2ee_common::rate_limit::RateLimit;
 
 const NEEDS_KEY_FILE: &str = "key-file= and kid=";
-
-#[derive(Clone)]
-struct Settings {
-    keyring: String,
-    key_file: Option<PathBuf>,
-    kid: Option<u64>,
-    cipher_suite: CipherSuite,
-    counter_file: Option<PathBuf>,
-    clear_prefix: ClearPrefix,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            keyring: "default".into(),
-            key_file: None,
-            kid: None,
-            cipher_suite: CipherSuite::default(),
-            counter_file: None,
-            clear_prefix: ClearPrefix::default(),
-        }
-    }
-}
 
 #[derive(Default)]
 struct Stats {
@@ -404,73 +379,6 @@ fn static_sender(settings: &Settings, path: &Path) -> Result<Sender, String> {
     sender().map_err(|error| error.to_string())
 }
 
-/// Which bytes of a buffer are sealed, and what goes in front of them.
-struct Plan {
-    /// Bytes that are copied as they are, before everything (an RTP header).
-    copied: usize,
-    /// The descriptor is written behind the copied bytes.
-    descriptor: bool,
-    /// Bytes to seal, clear prefix included.
-    sealed: std::ops::Range<usize>,
-    clear_len: usize,
-}
-
-fn packet_plan(buffer: &gst::BufferRef) -> Option<Plan> {
-    let outline = Outline::parse(buffer.size(), |at, into| glue::read(buffer, at, into))?;
-    Some(Plan {
-        copied: outline.payload.start,
-        descriptor: true,
-        sealed: outline.payload,
-        clear_len: 0,
-    })
-}
-
-/// `None`: the frame is shorter than its clear prefix, so the receiver could not tell where it ends.
-fn frame_plan(buffer: &gst::BufferRef, clear_prefix: Option<Codec>) -> Option<Plan> {
-    let mut clear_len = 0;
-    if let Some(codec) = clear_prefix {
-        let mut first = [0];
-        if !glue::read(buffer, 0, &mut first) {
-            return None;
-        }
-        clear_len = codec.clear_len(first[0]);
-    }
-    (clear_len <= buffer.size()).then_some(Plan {
-        copied: 0,
-        descriptor: false,
-        sealed: 0..buffer.size(),
-        clear_len,
-    })
-}
-
-/// The sealed buffer: one allocation, each byte copied once.
-fn seal(key: &SealKey, ctr: u64, buffer: &gst::BufferRef, plan: &Plan) -> Result<gst::Buffer, SealError> {
-    let layout = key.layout(ctr, plan.clear_len, plan.sealed.len());
-    let lead = plan.copied + if plan.descriptor { Descriptor::LEN } else { 0 };
-    let mut sealed = gst::Buffer::with_size(lead + layout.total()).map_err(|_| SealError)?;
-    let out = sealed.make_mut();
-    {
-        let mut map = out.map_writable().map_err(|_| SealError)?;
-        let (head, body) = map.split_at_mut(lead);
-        if plan.descriptor {
-            if !glue::read(buffer, 0, &mut head[..plan.copied]) {
-                return Err(SealError);
-            }
-            Outline::clear_padding_flag(head);
-            head[plan.copied] = Descriptor::WHOLE_PACKET.to_byte();
-        }
-        key.seal(&layout, body, |at, into| {
-            glue::read(buffer, plan.sealed.start + at, into)
-        })?;
-    }
-    let _ = buffer.copy_into(
-        out,
-        gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS | gst::BufferCopyFlags::META,
-        ..,
-    );
-    Ok(sealed)
-}
-
 #[glib::object_subclass]
 impl ObjectSubclass for SFrameEnc {
     const NAME: &'static str = "GstSFrameEnc";
@@ -509,93 +417,20 @@ impl ObjectSubclass for SFrameEnc {
 
 impl ObjectImpl for SFrameEnc {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            vec![
-                glib::ParamSpecString::builder("keyring")
-                    .nick("Keyring id")
-                    .blurb("Id of the key source in this pipeline (mlskeyring id=…) that gives the key, where key-file is not set")
-                    .default_value(Some("default"))
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecString::builder("key-file")
-                    .nick("Key file")
-                    .blurb(
-                        "File of static keys, one a line: `<kid decimal> <base key hex>`, # comments, mode 600. Needs kid",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecUInt64::builder("kid")
-                    .nick("Key id")
-                    .blurb(
-                        "Which key of key-file to seal with. Give every sender its own kid: two senders with one key and \
-                         kid would repeat nonces, which reveals media",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecEnum::builder::<CipherSuite>("cipher-suite")
-                    .nick("Cipher suite")
-                    .blurb("SFrame cipher suite for key-file (RFC 9605 section 4.5); a key source names its own")
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecString::builder("counter-file")
-                    .nick("Counter file")
-                    .blurb(
-                        "Where the counters of the static key are kept, so that none is used twice over crashes and \
-                         restarts (default: below $XDG_STATE_HOME/gst-plugins-e2ee/counters, named by key and kid)",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecEnum::builder::<ClearPrefix>("clear-prefix")
-                    .nick("Clear prefix")
-                    .blurb(
-                        "What stays readable (but authenticated) for SFUs and depayloaders that look for keyframes",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb(
-                        "sealed (buffers), bytes (before sealing), kid, epoch, key-changes, dropped-no-key, \
-                         dropped-waiting-keyframe, dropped-malformed; also posted as element message sframeenc-stats at \
-                         EOS and at PAUSED to READY",
-                    )
-                    .read_only()
-                    .build(),
-            ]
-        });
-        &PROPERTIES
+        settings::properties()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = self.settings();
-        // GObject checked the type and the name before it calls this.
-        let path = || value.get::<Option<String>>().ok().flatten().map(PathBuf::from);
-        match pspec.name() {
-            "keyring" => settings.keyring = value.get().ok().flatten().unwrap_or_else(|| "default".into()),
-            "key-file" => settings.key_file = path(),
-            "kid" => settings.kid = value.get().ok(),
-            "cipher-suite" => settings.cipher_suite = value.get().unwrap_or_default(),
-            "counter-file" => settings.counter_file = path(),
-            "clear-prefix" => settings.clear_prefix = value.get().unwrap_or_default(),
-            _ => {}
-        }
+        self.settings().set(pspec.name(), value);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        if pspec.name() == "stats" {
-            return self.stats().to_value();
-        }
-        let settings = self.settings();
-        let path =
-            |path: &Option<PathBuf>| path.as_ref().map(|p| p.to_string_lossy().into_owned()).to_value();
         match pspec.name() {
-            "keyring" => settings.keyring.to_value(),
-            "key-file" => path(&settings.key_file),
-            "kid" => settings.kid.unwrap_or(0).to_value(),
-            "cipher-suite" => settings.cipher_suite.to_value(),
-            "counter-file" => path(&settings.counter_file),
-            "clear-prefix" => settings.clear_prefix.to_value(),
-            _ => pspec.default_value().clone(),
+            "stats" => self.stats().to_value(),
+            name => self
+                .settings()
+                .get(name)
+                .unwrap_or_else(|| pspec.default_value().clone()),
         }
     }
 

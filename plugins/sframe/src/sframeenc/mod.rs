@@ -4,6 +4,8 @@ use gst::glib;
 use gst::prelude::*;
 
 mod imp;
+mod sealing;
+mod settings;
 
 glib::wrapper! {
     pub struct SFrameEnc(ObjectSubclass<imp::SFrameEnc>) @extends gst::Element, gst::Object;

@@ -1,0 +1,123 @@
+//! The task that serves held frames: forwards, opens, gives up or waits. Runs only while there are any.
+
+use super::imp::SFrameDec;
+use super::opening::Sealed;
+use super::state::Outcome;
+use crate::hold::Item;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+impl SFrameDec {
+    pub(super) fn start_task(&self) -> Result<(), gst::FlowError> {
+        let this = self.obj().downgrade();
+        self.srcpad
+            .start_task(move || {
+                if let Some(this) = this.upgrade() {
+                    this.imp().hold_iteration();
+                }
+            })
+            .map_err(|_| self.fail("cannot start the thread that holds frames"))
+    }
+
+    /// One step of the task: forwards, opens, gives up or waits.
+    fn hold_iteration(&self) {
+        let mut state = self.state();
+        if state.flushing || state.hold.is_empty() {
+            state.holding = false;
+            let _ = self.srcpad.pause_task();
+            return;
+        }
+        let generation = self.generation.get();
+        let seen = state.hold.len();
+        let candidates = state.candidates();
+        drop(state);
+
+        for (index, buffer) in candidates {
+            match buffer {
+                None => return self.advance(index, None),
+                Some(buffer) => match self.open(&buffer) {
+                    Ok(Outcome::NoKey(_)) => {}
+                    // What waited before it is past help: this sender went on to a key that is here.
+                    Ok(Outcome::Opened(opened, info)) => {
+                        return self.advance(index, Some(Outcome::Opened(opened, info)));
+                    }
+                    Ok(outcome) => return self.discard(index, outcome),
+                    Err(error) => {
+                        self.state().flow = Err(error);
+                        return self.advance(index, Some(Outcome::NoKey(0)));
+                    }
+                },
+            }
+        }
+
+        let state = self.state();
+        let now = Instant::now();
+        let deadline = state.hold.deadline();
+        if state.hold.is_over() || deadline.is_some_and(|deadline| deadline <= now) {
+            drop(state);
+            return self.give_up_first();
+        }
+        if state.flushing || state.hold.len() != seen || self.generation.get() != generation {
+            return;
+        }
+        let wait = deadline.map_or(Duration::from_secs(1), |deadline| deadline - now);
+        drop(
+            self.wake
+                .wait_timeout(state, wait)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+
+    /// Takes everything up to `index`: held frames are lost, events go on, the last one has an outcome.
+    fn advance(&self, index: usize, outcome: Option<Outcome>) {
+        let mut outcome = outcome;
+        for at in 0..=index {
+            let item = self.state().hold.take(0);
+            match item {
+                Some(Item::Event(event)) => {
+                    self.handle_serialized(event);
+                }
+                Some(Item::Frame { frame, .. }) => {
+                    let outcome = if at == index { outcome.take() } else { None };
+                    let flow = self.settle(&frame, outcome.unwrap_or(Outcome::NoKey(self.kid_of(&frame))));
+                    self.note_flow(flow);
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// A held frame turned out to be worthless; the ones before it keep waiting.
+    fn discard(&self, index: usize, outcome: Outcome) {
+        let item = self.state().hold.take(index);
+        if let Some(Item::Frame { frame, .. }) = item {
+            let flow = self.settle(&frame, outcome);
+            self.note_flow(flow);
+        }
+    }
+
+    fn give_up_first(&self) {
+        let first_frame = {
+            let state = self.state();
+            (0..state.hold.len()).find(|&at| matches!(state.hold.get(at), Some(Item::Frame { .. })))
+        };
+        if let Some(index) = first_frame {
+            self.advance(index, None);
+        }
+    }
+
+    fn kid_of(&self, buffer: &gst::BufferRef) -> u64 {
+        let mode = self.state().stream.as_ref().map(|stream| stream.mode);
+        mode.and_then(|mode| Sealed::parse(buffer, mode))
+            .map_or(0, |sealed| sealed.header().kid)
+    }
+
+    fn note_flow(&self, flow: Result<gst::FlowSuccess, gst::FlowError>) {
+        let mut state = self.state();
+        if state.flow.is_ok() {
+            state.flow = flow;
+        }
+    }
+}
