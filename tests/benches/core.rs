@@ -68,7 +68,8 @@ impl Bench {
             self.ctr += 1;
             let layout = self.seal_key.layout(self.ctr, 0, self.frame.len());
             self.seal_key.seal(&layout, out, |at, part| {
-                part.copy_from_slice(&self.frame[at..at + part.len()])
+                part.copy_from_slice(&self.frame[at..at + part.len()]);
+                true
             })?;
         }
         Ok(())
