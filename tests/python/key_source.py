@@ -587,6 +587,30 @@ def counters_of_two_senders():
     player.stop()
 
 
+def ranges_answered_out_of_order():
+    """Two senders ask at the same time, and the later range is answered and used first: both are good."""
+    used = threading.Event()
+
+    class Waits(KeySource):
+        def do_sender_key(self, stream):
+            answer = KeySource.do_sender_key(self, stream)
+            if answer.get_value("counter") == 0:
+                check(used.wait(20), "the other sender did not seal")
+            return answer
+
+    source = Waits(kid=50)
+    player = Player(
+        AUDIO + " ! tee name=t t. ! queue ! sframeenc name=enc ! fakesink async=false "
+        "t. ! queue ! sframeenc name=enc2 ! fakesink async=false",
+        source,
+    )
+    one, two = player.tap("enc", "src", {1: used.set}), player.tap("enc2", "src", {1: used.set})
+    player.play()
+    check_equal(len(one.frames), len(two.frames), "frames sealed by both")
+    source.check_counters(one.frames + two.frames)
+    player.stop()
+
+
 def counters_over_flushes():
     """Flushing seeks in the middle of the stream, from another thread."""
     source = KeySource(span=1000)

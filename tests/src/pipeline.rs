@@ -214,10 +214,10 @@ impl Passed {
         match event.view() {
             gst::EventView::Gap(_) => self.gaps += 1,
             gst::EventView::Caps(e) => self.caps.push(e.caps_owned()),
-            gst::EventView::CustomUpstream(e) => {
-                if e.structure().is_some_and(|s| s.name() == "GstForceKeyUnit") {
-                    self.keyframe_requests += 1;
-                }
+            gst::EventView::CustomUpstream(e)
+                if e.structure().is_some_and(|s| s.name() == "GstForceKeyUnit") =>
+            {
+                self.keyframe_requests += 1;
             }
             _ => {}
         }

@@ -1,6 +1,13 @@
 //! No nonce twice, over processes: senders that are killed at any moment and start again, two at once, and state that
 //! cannot be kept.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failing helper is a failing test"
+)]
+
 use gst_e2ee_common::header::Header;
 use gst_e2ee_tests::process::{Finished, Sandbox};
 use std::collections::HashSet;

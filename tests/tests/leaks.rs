@@ -1,5 +1,12 @@
 //! GStreamer's leaks tracer finds nothing alive when pipelines with our elements are gone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failing helper is a failing test"
+)]
+
 use gst_e2ee_tests::process::Sandbox;
 use std::process::Command;
 

@@ -1,6 +1,13 @@
 //! The road over a bad network: 10 % loss, reordering, duplicates. Every frame that left the jitter buffer whole
 //! opens, and nothing else does.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failing helper is a failing test"
+)]
+
 use gst_e2ee_tests::pipeline::{Keys, Player, Seen};
 use std::collections::{HashMap, HashSet};
 

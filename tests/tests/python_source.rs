@@ -58,6 +58,7 @@ scenarios! {
     receiver_key_goes_away
     counters_over_state_cycles
     counters_of_two_senders
+    ranges_answered_out_of_order
     counters_over_flushes
     counters_over_bare_flushes
     repeated_range

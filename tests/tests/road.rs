@@ -1,6 +1,13 @@
 //! The whole road in one process: encoder → sframeenc → rtpsframepay → rtpsframedepay → sframedec. What comes out is
 //! what went in, byte for byte, with caps that the next element can use.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failing helper is a failing test"
+)]
+
 use gst::prelude::*;
 use gst_e2ee_common::meta::{NO_LEAF, SFrameMeta};
 use gst_e2ee_tests::pipeline::{Keys, Player, Tap, buffer};

@@ -1,6 +1,13 @@
 //! A receiver's wish for a keyframe reaches the remote encoder: rtpbin at both ends, UDP on loopback, a relay without
 //! keys in the middle that forwards RTP one way and RTCP both ways.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failing helper is a failing test"
+)]
+
 use gst::prelude::*;
 use gst_e2ee_tests::pipeline::{Keys, LIMIT, Player, Tap};
 use std::sync::atomic::{AtomicUsize, Ordering};

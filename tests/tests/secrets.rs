@@ -1,5 +1,12 @@
 //! No key in anything that is printed: not in the debug log at its highest level, not in messages, not in errors.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failing helper is a failing test"
+)]
+
 use gst_e2ee_tests::process::Sandbox;
 use ring::{digest, hkdf};
 use std::fs;
