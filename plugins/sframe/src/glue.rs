@@ -3,6 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 use gst_e2ee_common::key_source::{self, Connection, ContractError, KeySource};
+use std::ops::ControlFlow;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -141,28 +142,99 @@ impl Generation {
     }
 }
 
-/// Copies bytes of a buffer, from whichever memories they lie in. Past its end: `false`, and nothing is copied.
-#[must_use]
-pub fn read(buffer: &gst::BufferRef, at: usize, into: &mut [u8]) -> bool {
-    // `copy_to_slice` panics where the bytes are not there.
-    at.checked_add(into.len()).is_some_and(|end| end <= buffer.size())
-        && buffer.copy_to_slice(at, into).is_ok()
+/// The bytes of a buffer. One memory is mapped once; from several they are copied piece by piece, so that nothing is
+/// joined only to be read.
+pub struct Contents<'a> {
+    buffer: &'a gst::BufferRef,
+    map: Option<gst::memory::MemoryMap<'a, gst::memory::Readable>>,
+}
+
+impl<'a> Contents<'a> {
+    pub fn of(buffer: &'a gst::BufferRef) -> Self {
+        let map = (buffer.n_memory() == 1).then(|| buffer.peek_memory(0).map_readable().ok());
+        Self {
+            buffer,
+            map: map.flatten(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.map
+            .as_ref()
+            .map_or_else(|| self.buffer.size(), |map| map.len())
+    }
+
+    /// Copies bytes from `at` on. Where they are not there: `false`, and nothing is copied.
+    #[must_use]
+    pub fn read(&self, at: usize, into: &mut [u8]) -> bool {
+        let Some(end) = at.checked_add(into.len()).filter(|end| *end <= self.len()) else {
+            // `copy_to_slice` would panic.
+            return false;
+        };
+        match &self.map {
+            Some(map) => {
+                into.copy_from_slice(&map[at..end]);
+                true
+            }
+            None => self.buffer.copy_to_slice(at, into).is_ok(),
+        }
+    }
+}
+
+/// The buffers of a list, out of the list: each is then ours alone, unless somebody else holds it too.
+pub fn take_buffers(mut list: gst::BufferList) -> Vec<gst::Buffer> {
+    let mut buffers = Vec::with_capacity(list.len());
+    list.make_mut().foreach_mut(|buffer, _| {
+        buffers.push(buffer);
+        ControlFlow::Continue(None)
+    });
+    buffers
+}
+
+/// Times, flags and metas of `from` for a buffer that stands for it.
+pub fn copy_metadata(from: &gst::BufferRef, to: &mut gst::BufferRef) {
+    to.set_pts(from.pts());
+    to.set_dts(from.dts());
+    to.set_duration(from.duration());
+    to.set_offset(from.offset());
+    to.set_offset_end(from.offset_end());
+    // About the memory, not about the media.
+    to.set_flags(from.flags() - gst::BufferFlags::TAG_MEMORY);
+    if from.iter_meta::<gst::Meta>().next().is_some() {
+        let _ = from.copy_into(to, gst::BufferCopyFlags::META, ..);
+    }
+}
+
+/// When a buffer is presented: what is left of it when it is dropped.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    start: Option<gst::ClockTime>,
+    duration: Option<gst::ClockTime>,
+}
+
+impl Timing {
+    pub fn of(buffer: &gst::BufferRef) -> Self {
+        Self {
+            start: buffer.pts().or(buffer.dts()),
+            duration: buffer.duration(),
+        }
+    }
+
+    /// The GAP event that stands for a dropped frame: without it a non-live source would run away and sinks would
+    /// wait.
+    pub fn gap(&self) -> Option<gst::Event> {
+        Some(
+            gst::event::Gap::builder(self.start?)
+                .duration(self.duration)
+                .build(),
+        )
+    }
 }
 
 /// Posts an element message.
 pub fn post(element: &gst::Element, structure: gst::Structure) {
     let message = gst::message::Element::builder(structure).src(element).build();
     let _ = element.post_message(message);
-}
-
-/// The GAP event that stands for a dropped frame: without it a non-live source would run away and sinks would wait.
-pub fn gap_for(buffer: &gst::BufferRef) -> Option<gst::Event> {
-    let start = buffer.pts().or(buffer.dts())?;
-    Some(
-        gst::event::Gap::builder(start)
-            .duration(buffer.duration())
-            .build(),
-    )
 }
 
 /// Asks the encoder (upstream, or over RTCP) for a keyframe.

@@ -40,12 +40,12 @@ impl Who {
     }
 
     /// The meta of a frame that this member sealed under `kid`.
-    pub fn meta(&self, kid: u64) -> SFrameMeta {
+    pub fn meta(&self, kid: u64) -> SFrameMeta<&str> {
         SFrameMeta {
             kid,
             epoch: self.epoch,
             leaf: self.leaf,
-            sender: self.sender.clone(),
+            sender: &self.sender,
         }
     }
 

@@ -3,6 +3,7 @@
 use super::imp::SFrameDec;
 use super::opening::Sealed;
 use super::state::Outcome;
+use crate::glue::Timing;
 use crate::hold::Item;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -35,20 +36,18 @@ impl SFrameDec {
         drop(state);
 
         for (index, buffer) in candidates {
-            match buffer {
-                None => return self.advance(index, None),
-                Some(buffer) => match self.open(&buffer) {
-                    Ok(Outcome::NoKey(_)) => {}
-                    // What waited before it is past help: this sender went on to a key that is here.
-                    Ok(Outcome::Opened(opened, info)) => {
-                        return self.advance(index, Some(Outcome::Opened(opened, info)));
-                    }
-                    Ok(outcome) => return self.discard(index, outcome),
-                    Err(error) => {
-                        self.state().flow = Err(error);
-                        return self.advance(index, Some(Outcome::NoKey(0)));
-                    }
-                },
+            let Some(buffer) = buffer else {
+                return self.advance(index, None);
+            };
+            match self.open(self.state(), buffer) {
+                Ok(Outcome::NoKey(..)) => {}
+                // What waited before it is past help: this sender went on to a key that is here.
+                Ok(outcome @ Outcome::Opened(..)) => return self.advance(index, Some(outcome)),
+                Ok(outcome) => return self.discard(index, outcome),
+                Err(error) => {
+                    self.state().flow = Err(error);
+                    return self.advance(index, None);
+                }
             }
         }
 
@@ -70,9 +69,8 @@ impl SFrameDec {
         );
     }
 
-    /// Takes everything up to `index`: held frames are lost, events go on, the last one has an outcome.
-    fn advance(&self, index: usize, outcome: Option<Outcome>) {
-        let mut outcome = outcome;
+    /// Takes everything up to `index`: held frames are lost, events go on, the last frame may have an outcome.
+    fn advance(&self, index: usize, mut outcome: Option<Outcome>) {
         for at in 0..=index {
             let item = self.state().hold.take(0);
             match item {
@@ -80,9 +78,10 @@ impl SFrameDec {
                     self.handle_serialized(event);
                 }
                 Some(Item::Frame { frame, .. }) => {
-                    let outcome = if at == index { outcome.take() } else { None };
-                    let flow = self.settle(&frame, outcome.unwrap_or(Outcome::NoKey(self.kid_of(&frame))));
-                    self.note_flow(flow);
+                    let timing = Timing::of(&frame);
+                    let outcome = outcome.take_if(|_| at == index);
+                    let outcome = outcome.unwrap_or_else(|| Outcome::NoKey(self.kid_of(&frame), frame));
+                    self.note_flow(self.settle(timing, outcome));
                 }
                 None => return,
             }
@@ -93,8 +92,7 @@ impl SFrameDec {
     fn discard(&self, index: usize, outcome: Outcome) {
         let item = self.state().hold.take(index);
         if let Some(Item::Frame { frame, .. }) = item {
-            let flow = self.settle(&frame, outcome);
-            self.note_flow(flow);
+            self.note_flow(self.settle(Timing::of(&frame), outcome));
         }
     }
 

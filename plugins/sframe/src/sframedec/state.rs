@@ -112,6 +112,7 @@ pub struct State {
     pub stream: Option<Stream>,
     pub hold: Hold<gst::Buffer, gst::Event>,
     pub hold_time: Duration,
+    pub attach_meta: bool,
     /// The task pushes; see "Who pushes".
     pub holding: bool,
     pub flushing: bool,
@@ -141,6 +142,7 @@ impl Default for State {
             stream: None,
             hold: Hold::new(0),
             hold_time: Duration::ZERO,
+            attach_meta: true,
             holding: false,
             flushing: false,
             flow: Ok(gst::FlowSuccess::Ok),
@@ -154,8 +156,8 @@ impl Default for State {
 /// What became of a sealed buffer.
 pub enum Outcome {
     Opened(gst::Buffer, FrameInfo),
-    /// Of this KID; it may come.
-    NoKey(u64),
+    /// The key of this KID is not there; it may come, so the frame comes back.
+    NoKey(u64, gst::Buffer),
     Drop(Cause, u64),
 }
 

@@ -19,11 +19,11 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::sealing::{frame_plan, packet_plan, seal};
+use super::sealing::{frame_plan, packet_plan, replace_memory, seal};
 use super::settings::{self, Settings};
 use crate::caps::{self, Medium, Negotiated};
 use crate::counter_file::{self, CounterFile, Fingerprint};
-use crate::glue::{self, Attached, CAT, ClearPrefix, Generation};
+use crate::glue::{self, Attached, CAT, ClearPrefix, Contents, Generation, Timing};
 use crate::key_file::KeyFile;
 use crate::sender::{Sender, SenderError};
 use gst_e2ee_common::rate_limit::RateLimit;
@@ -73,7 +73,7 @@ impl Default for State {
 /// What became of a buffer.
 enum Outcome {
     Sealed(gst::Buffer),
-    Dropped,
+    Dropped(Timing),
 }
 
 pub struct SFrameEnc {
@@ -178,7 +178,7 @@ impl SFrameEnc {
 
     // Sealing
 
-    fn process(&self, buffer: &gst::BufferRef) -> Result<Outcome, gst::FlowError> {
+    fn process(&self, buffer: gst::Buffer) -> Result<Outcome, gst::FlowError> {
         let mut state = self.refresh_key(self.state())?;
         let state_ref = &mut *state;
         let Some(negotiated) = &state_ref.negotiated else {
@@ -200,7 +200,7 @@ impl SFrameEnc {
                     .build();
                 glue::post(self.obj().upcast_ref(), message);
             }
-            return Ok(Outcome::Dropped);
+            return Ok(Outcome::Dropped(Timing::of(&buffer)));
         };
         if state_ref.waiting_keyframe {
             if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
@@ -210,13 +210,14 @@ impl SFrameEnc {
                 if ask {
                     glue::request_keyframe(&self.sinkpad);
                 }
-                return Ok(Outcome::Dropped);
+                return Ok(Outcome::Dropped(Timing::of(&buffer)));
             }
             state_ref.waiting_keyframe = false;
         }
+        let contents = Contents::of(&buffer);
         let plan = match negotiated.medium {
-            Medium::Packets => packet_plan(buffer),
-            Medium::Frames(codec) => frame_plan(buffer, codec.filter(|_| negotiated.clear_prefix)),
+            Medium::Packets => packet_plan(&contents),
+            Medium::Frames(codec) => frame_plan(&contents, codec.filter(|_| negotiated.clear_prefix)),
         };
         let Some(plan) = plan else {
             state_ref.stats.dropped_malformed += 1;
@@ -226,17 +227,19 @@ impl SFrameEnc {
                 imp = self,
                 "Dropping {buffer:?}: cannot be sealed in this mode"
             );
-            return Ok(Outcome::Dropped);
+            return Ok(Outcome::Dropped(Timing::of(&buffer)));
         };
         // The counter is spent, whatever becomes of the frame.
         let sealed = sender
             .next_counter()
-            .and_then(|ctr| Ok(seal(sender.key(), ctr, buffer, &plan)?));
+            .and_then(|ctr| Ok(seal(sender.key(), ctr, &contents, &plan)?));
         match sealed {
-            Ok(sealed) => {
+            Ok(memory) => {
                 state_ref.stats.sealed += 1;
-                state_ref.stats.bytes += buffer.size() as u64;
-                Ok(Outcome::Sealed(sealed))
+                state_ref.stats.bytes += contents.len() as u64;
+                drop(contents);
+                drop(state);
+                Ok(Outcome::Sealed(replace_memory(buffer, memory)))
             }
             Err(error) => {
                 drop(state);
@@ -246,10 +249,10 @@ impl SFrameEnc {
     }
 
     fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        match self.process(&buffer)? {
+        match self.process(buffer)? {
             Outcome::Sealed(sealed) => self.srcpad.push(sealed),
-            Outcome::Dropped => {
-                self.push_gap(&buffer);
+            Outcome::Dropped(timing) => {
+                self.push_gap(timing);
                 Ok(gst::FlowSuccess::Ok)
             }
         }
@@ -257,15 +260,15 @@ impl SFrameEnc {
 
     fn chain_list(&self, list: gst::BufferList) -> Result<gst::FlowSuccess, gst::FlowError> {
         let mut sealed = gst::BufferList::new_sized(list.len());
-        for buffer in list.iter() {
+        for buffer in glue::take_buffers(list) {
             match self.process(buffer)? {
                 Outcome::Sealed(buffer) => sealed.make_mut().add(buffer),
-                Outcome::Dropped => {
+                Outcome::Dropped(timing) => {
                     let before = std::mem::replace(&mut sealed, gst::BufferList::new());
                     if !before.is_empty() {
                         self.srcpad.push_list(before)?;
                     }
-                    self.push_gap(buffer);
+                    self.push_gap(timing);
                 }
             }
         }
@@ -275,8 +278,8 @@ impl SFrameEnc {
         self.srcpad.push_list(sealed)
     }
 
-    fn push_gap(&self, buffer: &gst::BufferRef) {
-        if let Some(gap) = glue::gap_for(buffer) {
+    fn push_gap(&self, timing: Timing) {
+        if let Some(gap) = timing.gap() {
             self.srcpad.push_event(gap);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::codec::Codec;
 use crate::frame::{SealError, SealKey};
-use crate::glue;
+use crate::glue::{self, Contents};
 use crate::rtp_packet::Outline;
 use gst_e2ee_common::descriptor::Descriptor;
 
@@ -17,8 +17,8 @@ pub struct Plan {
     clear_len: usize,
 }
 
-pub fn packet_plan(buffer: &gst::BufferRef) -> Option<Plan> {
-    let outline = Outline::parse(buffer.size(), |at, into| glue::read(buffer, at, into))?;
+pub fn packet_plan(contents: &Contents) -> Option<Plan> {
+    let outline = Outline::parse(contents.len(), |at, into| contents.read(at, into))?;
     Some(Plan {
         copied: outline.payload.start,
         descriptor: true,
@@ -28,47 +28,54 @@ pub fn packet_plan(buffer: &gst::BufferRef) -> Option<Plan> {
 }
 
 /// `None`: the frame is shorter than its clear prefix, so the receiver could not tell where it ends.
-pub fn frame_plan(buffer: &gst::BufferRef, clear_prefix: Option<Codec>) -> Option<Plan> {
+pub fn frame_plan(contents: &Contents, clear_prefix: Option<Codec>) -> Option<Plan> {
     let mut clear_len = 0;
     if let Some(codec) = clear_prefix {
         let mut first = [0];
-        if !glue::read(buffer, 0, &mut first) {
+        if !contents.read(0, &mut first) {
             return None;
         }
         clear_len = codec.clear_len(first[0]);
     }
-    (clear_len <= buffer.size()).then_some(Plan {
+    (clear_len <= contents.len()).then_some(Plan {
         copied: 0,
         descriptor: false,
-        sealed: 0..buffer.size(),
+        sealed: 0..contents.len(),
         clear_len,
     })
 }
 
-/// The sealed buffer: one allocation, each byte copied once.
-pub fn seal(key: &SealKey, ctr: u64, buffer: &gst::BufferRef, plan: &Plan) -> Result<gst::Buffer, SealError> {
+/// The sealed bytes: one allocation, each byte copied once.
+pub fn seal(key: &SealKey, ctr: u64, contents: &Contents, plan: &Plan) -> Result<gst::Memory, SealError> {
     let layout = key.layout(ctr, plan.clear_len, plan.sealed.len());
     let lead = plan.copied + if plan.descriptor { Descriptor::LEN } else { 0 };
-    let mut sealed = gst::Buffer::with_size(lead + layout.total()).map_err(|_| SealError)?;
-    let out = sealed.make_mut();
-    {
-        let mut map = out.map_writable().map_err(|_| SealError)?;
-        let (head, body) = map.split_at_mut(lead);
-        if plan.descriptor {
-            if !glue::read(buffer, 0, &mut head[..plan.copied]) {
-                return Err(SealError);
-            }
-            Outline::clear_padding_flag(head);
-            head[plan.copied] = Descriptor::WHOLE_PACKET.to_byte();
+    let mut memory = gst::Memory::with_size(lead + layout.total())
+        .into_mapped_memory_writable()
+        .map_err(|_| SealError)?;
+    let (head, body) = memory.split_at_mut(lead);
+    if plan.descriptor {
+        if !contents.read(0, &mut head[..plan.copied]) {
+            return Err(SealError);
         }
-        key.seal(&layout, body, |at, into| {
-            glue::read(buffer, plan.sealed.start + at, into)
-        })?;
+        Outline::clear_padding_flag(head);
+        head[plan.copied] = Descriptor::WHOLE_PACKET.to_byte();
     }
-    let _ = buffer.copy_into(
-        out,
-        gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS | gst::BufferCopyFlags::META,
-        ..,
-    );
-    Ok(sealed)
+    key.seal(&layout, body, |at, into| {
+        contents.read(plan.sealed.start + at, into)
+    })?;
+    Ok(memory.into_memory())
+}
+
+/// The buffer with these bytes instead of its own. Times, flags and metas stay.
+pub fn replace_memory(mut buffer: gst::Buffer, memory: gst::Memory) -> gst::Buffer {
+    if let Some(ours) = buffer.get_mut() {
+        ours.replace_all_memory(memory);
+        return buffer;
+    }
+    // Somebody else holds it too.
+    let mut replaced = gst::Buffer::new();
+    let out = replaced.make_mut();
+    out.append_memory(memory);
+    glue::copy_metadata(&buffer, out);
+    replaced
 }
