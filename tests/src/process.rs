@@ -127,6 +127,7 @@ impl Sandbox {
             })
             .expect("no python3 with PyGObject: run scripts/setup test");
         let mut command = self.command(python);
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script));
         command
     }

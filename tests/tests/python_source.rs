@@ -6,7 +6,7 @@ use gst_e2ee_tests::process::Sandbox;
 
 fn scenario(name: &str) {
     let sandbox = Sandbox::new();
-    let mut command = sandbox.python("key_source.py");
+    let mut command = sandbox.python("key_source_scenarios.py");
     // A GLib or GStreamer critical is a bug, too.
     command.arg(name).env("G_DEBUG", "fatal-criticals");
     let finished = sandbox.run(name, &mut command).expect_success();
@@ -32,7 +32,7 @@ macro_rules! scenarios {
         #[test]
         fn every_scenario_is_run() {
             let sandbox = Sandbox::new();
-            let finished = sandbox.run("list", sandbox.python("key_source.py").arg("--list")).expect_success();
+            let finished = sandbox.run("list", sandbox.python("key_source_scenarios.py").arg("--list")).expect_success();
             let mut known: Vec<&str> = finished.printed.lines().collect();
             let mut run = vec![$(stringify!($name)),*];
             known.sort_unstable();

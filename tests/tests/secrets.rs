@@ -232,7 +232,8 @@ fn refused_key_files_log_and_print_no_key() {
 fn keys_of_a_key_source_are_not_logged_or_printed() {
     let sandbox = Sandbox::new();
     for (scenario, kid) in [("serves_video_over_rtp", 9u64), ("wrong_receiver_fields", 2001)] {
-        let (success, texts) = log_everything(&sandbox, sandbox.python("key_source.py").arg(scenario));
+        let (success, texts) =
+            log_everything(&sandbox, sandbox.python("key_source_scenarios.py").arg(scenario));
         assert!(success, "{}", String::from_utf8_lossy(&texts[0].1));
         // As base_key() in key_source.py makes it.
         let base_key = digest::digest(&digest::SHA256, format!("base key {kid}").as_bytes());
