@@ -27,20 +27,31 @@ pub struct SFrameMeta<S = String> {
     pub sender: S,
 }
 
-/// Names of the fields; looked up once, because the meta goes onto every frame.
-struct Fields {
+/// What is looked up by name, looked up once: the meta goes onto every frame.
+struct Known {
+    info: MetaInfo,
     kid: Quark,
     epoch: Quark,
     leaf: Quark,
     sender: Quark,
 }
 
+/// How GStreamer makes the meta.
+struct MetaInfo(*const gst::ffi::GstMetaInfo);
+
+// SAFETY: GStreamer never changes or frees the info of a registered meta.
+unsafe impl Send for MetaInfo {}
+// SAFETY: as above.
+unsafe impl Sync for MetaInfo {}
+
 /// Makes the meta known to GStreamer unless another plugin already did: registering twice is a critical error.
-static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     if !gst::meta::CustomMeta::is_registered(NAME) {
         gst::meta::CustomMeta::register(NAME, &[]);
     }
-    Fields {
+    Known {
+        // SAFETY: the name is a C string; registered metas stay for the life of the process.
+        info: MetaInfo(unsafe { gst::ffi::gst_meta_get_info(c"GstSFrameMeta".as_ptr()) }),
         kid: Quark::from_str("kid"),
         epoch: Quark::from_str("epoch"),
         leaf: Quark::from_str("leaf"),
@@ -52,21 +63,27 @@ impl<S: AsRef<str>> SFrameMeta<S> {
     /// Attaches the meta to a buffer.
     #[expect(deprecated, reason = "quarks are the fast ids of GStreamer before 1.26")]
     pub fn add_to(&self, buffer: &mut gst::BufferRef) {
-        let fields = &*FIELDS;
-        if let Ok(mut meta) = gst::meta::CustomMeta::add(buffer, NAME) {
-            let s = meta.mut_structure();
-            s.set_by_quark(fields.kid, self.kid);
-            s.set_by_quark(fields.epoch, self.epoch);
-            s.set_by_quark(fields.leaf, self.leaf);
-            s.set_by_quark(fields.sender, self.sender.as_ref());
-        }
+        let known = &*KNOWN;
+        // SAFETY: the buffer is writable and the info is that of a custom meta, which takes no parameters.
+        // `CustomMeta::add` does the same, but looks the info up by its name for every frame.
+        let structure = unsafe {
+            let meta = gst::ffi::gst_buffer_add_meta(buffer.as_mut_ptr(), known.info.0, std::ptr::null_mut());
+            if meta.is_null() {
+                return;
+            }
+            gst::StructureRef::from_glib_borrow_mut(gst::ffi::gst_custom_meta_get_structure(meta.cast()))
+        };
+        structure.set_by_quark(known.kid, self.kid);
+        structure.set_by_quark(known.epoch, self.epoch);
+        structure.set_by_quark(known.leaf, self.leaf);
+        structure.set_by_quark(known.sender, self.sender.as_ref());
     }
 }
 
 impl SFrameMeta {
     /// Reads the meta of a buffer, if it has one.
     pub fn of(buffer: &gst::BufferRef) -> Option<Self> {
-        LazyLock::force(&FIELDS);
+        LazyLock::force(&KNOWN);
         let meta = gst::meta::CustomMeta::from_buffer(buffer, NAME).ok()?;
         let s = meta.structure();
         Some(Self {

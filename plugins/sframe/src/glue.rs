@@ -167,18 +167,26 @@ impl<'a> Contents<'a> {
     /// Copies bytes from `at` on. Where they are not there: `false`, and nothing is copied.
     #[must_use]
     pub fn read(&self, at: usize, into: &mut [u8]) -> bool {
-        let Some(end) = at.checked_add(into.len()).filter(|end| *end <= self.len()) else {
-            // `copy_to_slice` would panic.
-            return false;
-        };
         match &self.map {
-            Some(map) => {
-                into.copy_from_slice(&map[at..end]);
-                true
+            Some(map) => read(map, at, into),
+            // Past the end `copy_to_slice` would panic.
+            None => {
+                at.checked_add(into.len())
+                    .is_some_and(|end| end <= self.buffer.size())
+                    && self.buffer.copy_to_slice(at, into).is_ok()
             }
-            None => self.buffer.copy_to_slice(at, into).is_ok(),
         }
     }
+}
+
+/// Copies bytes from `at` on. Where they are not there: `false`, and nothing is copied.
+#[must_use]
+pub fn read(bytes: &[u8], at: usize, into: &mut [u8]) -> bool {
+    let part = at.checked_add(into.len()).and_then(|end| bytes.get(at..end));
+    part.is_some_and(|part| {
+        into.copy_from_slice(part);
+        true
+    })
 }
 
 /// The buffers of a list, out of the list: each is then ours alone, unless somebody else holds it too.
@@ -191,8 +199,22 @@ pub fn take_buffers(mut list: gst::BufferList) -> Vec<gst::Buffer> {
     buffers
 }
 
+/// The buffer with these bytes instead of its own. Times, flags and metas stay.
+pub fn replace_memory(mut buffer: gst::Buffer, memory: gst::Memory) -> gst::Buffer {
+    if let Some(ours) = buffer.get_mut() {
+        ours.replace_all_memory(memory);
+        return buffer;
+    }
+    // Somebody else holds it too.
+    let mut replaced = gst::Buffer::new();
+    let out = replaced.make_mut();
+    out.append_memory(memory);
+    copy_metadata(&buffer, out);
+    replaced
+}
+
 /// Times, flags and metas of `from` for a buffer that stands for it.
-pub fn copy_metadata(from: &gst::BufferRef, to: &mut gst::BufferRef) {
+fn copy_metadata(from: &gst::BufferRef, to: &mut gst::BufferRef) {
     to.set_pts(from.pts());
     to.set_dts(from.dts());
     to.set_duration(from.duration());

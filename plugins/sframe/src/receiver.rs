@@ -10,7 +10,7 @@ use crate::replay::ReplayWindow;
 use gst_e2ee_common::header::Header;
 use gst_e2ee_common::key_source::ReceiverKey;
 use gst_e2ee_common::meta::{NO_LEAF, SFrameMeta};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// KIDs whose frames authenticated. Only key holders can fill it.
@@ -82,7 +82,8 @@ pub enum Check<'a> {
 
 /// All keys of one stream.
 pub struct Receiver {
-    entries: HashMap<u64, Entry>,
+    /// Mostly one or two; no hash that somebody could make collide.
+    entries: BTreeMap<u64, Entry>,
     window: u32,
     generation: u64,
     clock: u64,
@@ -93,7 +94,7 @@ impl Receiver {
     /// `window`: frames of replay protection per KID, 0 for none.
     pub fn new(window: u32) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             window,
             generation: 0,
             clock: 0,
@@ -189,15 +190,14 @@ impl Receiver {
     }
 
     /// Notes that a frame authenticated. Returns whose it is, and whether it is the first of its KID.
-    pub fn record(&mut self, header: Header) -> Option<(Arc<Who>, bool)> {
+    pub fn record(&mut self, header: Header) -> Option<(&Arc<Who>, bool)> {
         let entry = self.entries.get_mut(&header.kid)?;
         entry.replay.record(header.ctr);
         let first = !std::mem::replace(&mut entry.authenticated, true);
-        let who = entry.who.clone();
-        if self.bound_to.is_none() && who.is_known() {
-            self.bound_to = Some(who.clone());
+        if self.bound_to.is_none() && entry.who.is_known() {
+            self.bound_to = Some(entry.who.clone());
         }
-        Some((who, first))
+        Some((&entry.who, first))
     }
 
     /// Makes room for one more KID by dropping the candidate that was not seen for longest; where key holders filled

@@ -77,10 +77,10 @@ impl SFrameDec {
                 Some(Item::Event(event)) => {
                     self.handle_serialized(event);
                 }
-                Some(Item::Frame { frame, .. }) => {
+                Some(Item::Frame { mut frame, .. }) => {
                     let timing = Timing::of(&frame);
                     let outcome = outcome.take_if(|_| at == index);
-                    let outcome = outcome.unwrap_or_else(|| Outcome::NoKey(self.kid_of(&frame), frame));
+                    let outcome = outcome.unwrap_or_else(|| Outcome::NoKey(self.kid_of(&mut frame), frame));
                     self.note_flow(self.settle(timing, outcome));
                 }
                 None => return,
@@ -106,9 +106,9 @@ impl SFrameDec {
         }
     }
 
-    fn kid_of(&self, buffer: &gst::BufferRef) -> u64 {
+    fn kid_of(&self, buffer: &mut gst::Buffer) -> u64 {
         let mode = self.state().stream.as_ref().map(|stream| stream.mode);
-        mode.and_then(|mode| Sealed::parse(buffer, mode))
+        mode.and_then(|mode| Sealed::peek(buffer, mode))
             .map_or(0, |sealed| sealed.header().kid)
     }
 

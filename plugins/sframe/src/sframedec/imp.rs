@@ -29,7 +29,7 @@ use gst::subclass::prelude::*;
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::opening::{Mode, Sealed};
+use super::opening::{Access, Mode, Sealed};
 use super::out_caps::OutCaps;
 use super::settings::{self, Settings};
 use super::state::{Cause, Keys, Outcome, State, Stream};
@@ -113,12 +113,14 @@ impl SFrameDec {
     pub(super) fn open<'a>(
         &'a self,
         mut guard: MutexGuard<'a, State>,
-        buffer: gst::Buffer,
+        mut buffer: gst::Buffer,
     ) -> Result<Outcome, gst::FlowError> {
         let Some(mode) = guard.stream.as_ref().map(|stream| stream.mode) else {
             return Err(gst::FlowError::NotNegotiated);
         };
-        let Some(sealed) = Sealed::parse(&buffer, mode) else {
+        let access = Access::to(&mut buffer);
+        let Some((sealed, access)) = access.and_then(|access| Some((Sealed::parse(&access, mode)?, access)))
+        else {
             return Ok(Outcome::Drop(Cause::Malformed, 0));
         };
         let header = sealed.header();
@@ -128,22 +130,24 @@ impl SFrameDec {
             let state = &mut *guard;
             state.receiver.set_generation(generation);
             match state.receiver.check(header) {
-                Check::Open(key) => match sealed.open(key, buffer) {
-                    Ok((mut opened, info)) => {
+                Check::Open(key) => match sealed.open(key, access) {
+                    Ok(opened) => {
                         let Some((who, first)) = state.receiver.record(header) else {
                             return Ok(Outcome::Drop(Cause::NoKey, kid));
                         };
                         state.stats.opened += 1;
-                        state.stats.bytes += opened.size() as u64;
+                        state.stats.bytes += opened.len() as u64;
                         state.stats.kid = kid;
                         state.stats.epoch = who.epoch;
+                        let who = state.attach_meta.then(|| who.clone());
                         let source = match &state.keys {
                             Keys::Source(attached) if first => Some(attached.source.clone()),
                             _ => None,
                         };
-                        let attach_meta = state.attach_meta;
                         drop(guard);
-                        if attach_meta {
+                        let info = opened.info;
+                        let mut opened = opened.into_buffer(buffer);
+                        if let Some(who) = who {
                             who.meta(kid).add_to(opened.make_mut());
                         }
                         if let Some(source) = source {
@@ -155,7 +159,10 @@ impl SFrameDec {
                     Err(OpenError::AuthFailed) => return Ok(Outcome::Drop(Cause::AuthFailed, kid)),
                     Err(OpenError::Malformed(_)) => return Ok(Outcome::Drop(Cause::Malformed, kid)),
                 },
-                Check::NoKey => return Ok(Outcome::NoKey(kid, buffer)),
+                Check::NoKey => {
+                    drop(access);
+                    return Ok(Outcome::NoKey(kid, buffer));
+                }
                 Check::Replayed => return Ok(Outcome::Drop(Cause::Replayed, kid)),
                 Check::WrongSender => return Ok(Outcome::Drop(Cause::WrongSender, kid)),
                 Check::Ask => match &state.keys {

@@ -5,6 +5,7 @@ use crate::codec::{Codec, FrameInfo};
 use crate::frame::{Lead, MAX_LEAD, OpenError, OpenKey};
 use crate::glue::{self, Contents};
 use crate::rtp_packet::Outline;
+use gst::memory::{MemoryMap, Writable};
 use gst_e2ee_common::descriptor::Descriptor;
 use gst_e2ee_common::header::Header;
 use std::ops::Range;
@@ -32,6 +33,81 @@ impl Mode {
     }
 }
 
+/// How the bytes of a sealed buffer are reached: in place where nobody else has the buffer or its memory, which is
+/// what a network source gives; otherwise they are read, and copied once when they are opened.
+pub enum Access<'a> {
+    InPlace(MemoryMap<'a, Writable>),
+    Shared(Contents<'a>),
+}
+
+impl<'a> Access<'a> {
+    /// `None`: the memory cannot be mapped.
+    pub fn to(buffer: &'a mut gst::Buffer) -> Option<Self> {
+        let is_ours =
+            |buffer: &mut gst::BufferRef| buffer.n_memory() == 1 && buffer.peek_memory_mut(0).is_ok();
+        if buffer.get_mut().is_some_and(is_ours) {
+            buffer.get_mut().and_then(Self::in_place).map(Self::InPlace)
+        } else {
+            Some(Self::Shared(Contents::of(buffer)))
+        }
+    }
+
+    fn in_place(buffer: &mut gst::BufferRef) -> Option<MemoryMap<'_, Writable>> {
+        buffer.peek_memory_mut(0).ok()?.map_writable().ok()
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::InPlace(map) => map.len(),
+            Self::Shared(contents) => contents.len(),
+        }
+    }
+
+    fn read(&self, at: usize, into: &mut [u8]) -> bool {
+        match self {
+            Self::InPlace(map) => glue::read(map, at, into),
+            Self::Shared(contents) => contents.read(at, into),
+        }
+    }
+}
+
+/// An opened frame or packet, not yet a buffer.
+pub struct Opened {
+    /// `None`: it lies where it was sealed.
+    memory: Option<gst::Memory>,
+    /// Where in the memory it is.
+    range: Range<usize>,
+    pub info: FrameInfo,
+}
+
+impl Opened {
+    /// Size in bytes.
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// The opened buffer, made from the sealed one: its times, flags and metas stay.
+    pub fn into_buffer(self, mut sealed: gst::Buffer) -> gst::Buffer {
+        if let Some(mut memory) = self.memory {
+            if let Some(memory) = memory.get_mut() {
+                memory.resize(self.range);
+            }
+            sealed = glue::replace_memory(sealed, memory);
+        } else if let Some(Ok(memory)) = sealed.get_mut().map(|buffer| buffer.peek_memory_mut(0)) {
+            memory.resize(self.range);
+        }
+        // `get_mut` cannot fail: it is ours alone in both cases.
+        if let (Some(keyframe), Some(buffer)) = (self.info.keyframe, sealed.get_mut()) {
+            if keyframe {
+                buffer.unset_flags(gst::BufferFlags::DELTA_UNIT);
+            } else {
+                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
+            }
+        }
+        sealed
+    }
+}
+
 /// A sealed buffer, taken apart as far as that goes without a key.
 pub struct Sealed {
     codec: Option<Codec>,
@@ -46,15 +122,19 @@ pub struct Sealed {
 }
 
 impl Sealed {
+    /// Parses a buffer that is not opened yet.
+    pub fn peek(buffer: &mut gst::Buffer, mode: Mode) -> Option<Self> {
+        Self::parse(&Access::to(buffer)?, mode)
+    }
+
     /// `None`: this is not an SFrame ciphertext.
-    pub fn parse(buffer: &gst::BufferRef, mode: Mode) -> Option<Self> {
-        let contents = Contents::of(buffer);
-        let read = |at, into: &mut [u8]| contents.read(at, into);
+    pub fn parse(access: &Access, mode: Mode) -> Option<Self> {
+        let read = |at, into: &mut [u8]| access.read(at, into);
         let mut group = None;
         let mut copied = 0;
-        let mut sealed = 0..contents.len();
+        let mut sealed = 0..access.len();
         if mode.packets {
-            let outline = Outline::parse(contents.len(), read)?;
+            let outline = Outline::parse(access.len(), read)?;
             group = Some(outline.timestamp);
             copied = outline.payload.start;
             sealed = outline.payload;
@@ -94,78 +174,32 @@ impl Sealed {
         self.lead.header
     }
 
-    /// The opened buffer. Opens in place where nobody else has the buffer or its memory, which is what a network source
-    /// gives; otherwise there is one allocation and each byte is copied once.
-    ///
-    /// What does not open leaves nothing usable of the buffer.
-    pub fn open(
-        &self,
-        key: &OpenKey,
-        mut buffer: gst::Buffer,
-    ) -> Result<(gst::Buffer, FrameInfo), OpenError> {
-        let in_place = buffer
-            .get_mut()
-            .and_then(|buffer| self.open_in_place(key, buffer));
-        let info = match in_place {
-            Some(info) => info?,
-            None => {
-                let (opened, info) = self.open_copy(key, &buffer)?;
-                buffer = opened;
-                info
+    /// Opens what `access` gives access to. What does not open leaves nothing usable of the buffer.
+    pub fn open(&self, key: &OpenKey, access: Access) -> Result<Opened, OpenError> {
+        match access {
+            Access::InPlace(mut map) => {
+                let (range, info) = self.open_bytes(key, &mut map)?;
+                Ok(Opened {
+                    memory: None,
+                    range,
+                    info,
+                })
             }
-        };
-        // `get_mut` cannot fail: it is ours alone in both cases.
-        if let (Some(keyframe), Some(out)) = (info.keyframe, buffer.get_mut()) {
-            if keyframe {
-                out.unset_flags(gst::BufferFlags::DELTA_UNIT);
-            } else {
-                out.set_flags(gst::BufferFlags::DELTA_UNIT);
+            Access::Shared(contents) => {
+                let mut memory = gst::Memory::with_size(self.sealed.end)
+                    .into_mapped_memory_writable()
+                    .map_err(|_| OpenError::AuthFailed)?;
+                if !contents.read(0, &mut memory) {
+                    return Err(OpenError::AuthFailed);
+                }
+                let (range, info) = self.open_bytes(key, &mut memory)?;
+                Ok(Opened {
+                    memory: Some(memory.into_memory()),
+                    range,
+                    info,
+                })
             }
         }
-        Ok((buffer, info))
-    }
-
-    /// `None`: the memory is shared, read-only or in pieces.
-    fn open_in_place(
-        &self,
-        key: &OpenKey,
-        buffer: &mut gst::BufferRef,
-    ) -> Option<Result<FrameInfo, OpenError>> {
-        if buffer.n_memory() != 1 {
-            return None;
-        }
-        let memory = buffer.peek_memory_mut(0).ok()?;
-        let opened = {
-            let mut map = memory.map_writable().ok()?;
-            self.open_bytes(key, &mut map)
-        };
-        Some(opened.map(|(range, info)| {
-            memory.resize(range);
-            info
-        }))
-    }
-
-    fn open_copy(
-        &self,
-        key: &OpenKey,
-        buffer: &gst::BufferRef,
-    ) -> Result<(gst::Buffer, FrameInfo), OpenError> {
-        let mut memory = gst::Memory::with_size(self.sealed.end)
-            .into_mapped_memory_writable()
-            .map_err(|_| OpenError::AuthFailed)?;
-        if !Contents::of(buffer).read(0, &mut memory) {
-            return Err(OpenError::AuthFailed);
-        }
-        let (range, info) = self.open_bytes(key, &mut memory)?;
-        let mut memory = memory.into_memory();
-        if let Some(memory) = memory.get_mut() {
-            memory.resize(range);
-        }
-        let mut opened = gst::Buffer::new();
-        let out = opened.make_mut();
-        out.append_memory(memory);
-        glue::copy_metadata(buffer, out);
-        Ok((opened, info))
     }
 
     /// Opens the bytes of a whole buffer where they lie; returns where the opened ones are.

@@ -178,12 +178,12 @@ impl State {
         due
     }
 
-    pub fn enqueue(&mut self, buffer: gst::Buffer) {
+    pub fn enqueue(&mut self, mut buffer: gst::Buffer) {
         self.stats.held += 1;
         let size = buffer.size();
         let mode = self.stream.as_ref().map(|stream| stream.mode);
         let group = mode
-            .and_then(|mode| Sealed::parse(&buffer, mode))
+            .and_then(|mode| Sealed::peek(&mut buffer, mode))
             .and_then(|sealed| sealed.group);
         self.hold
             .push_frame(buffer, size, group, Instant::now() + self.hold_time);

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::sealing::{frame_plan, packet_plan, replace_memory, seal};
+use super::sealing::{frame_plan, packet_plan, seal};
 use super::settings::{self, Settings};
 use crate::caps::{self, Medium, Negotiated};
 use crate::counter_file::{self, CounterFile, Fingerprint};
@@ -239,7 +239,7 @@ impl SFrameEnc {
                 state_ref.stats.bytes += contents.len() as u64;
                 drop(contents);
                 drop(state);
-                Ok(Outcome::Sealed(replace_memory(buffer, memory)))
+                Ok(Outcome::Sealed(glue::replace_memory(buffer, memory)))
             }
             Err(error) => {
                 drop(state);

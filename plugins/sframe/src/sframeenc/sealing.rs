@@ -2,7 +2,7 @@
 
 use crate::codec::Codec;
 use crate::frame::{SealError, SealKey};
-use crate::glue::{self, Contents};
+use crate::glue::Contents;
 use crate::rtp_packet::Outline;
 use gst_e2ee_common::descriptor::Descriptor;
 
@@ -64,18 +64,4 @@ pub fn seal(key: &SealKey, ctr: u64, contents: &Contents, plan: &Plan) -> Result
         contents.read(plan.sealed.start + at, into)
     })?;
     Ok(memory.into_memory())
-}
-
-/// The buffer with these bytes instead of its own. Times, flags and metas stay.
-pub fn replace_memory(mut buffer: gst::Buffer, memory: gst::Memory) -> gst::Buffer {
-    if let Some(ours) = buffer.get_mut() {
-        ours.replace_all_memory(memory);
-        return buffer;
-    }
-    // Somebody else holds it too.
-    let mut replaced = gst::Buffer::new();
-    let out = replaced.make_mut();
-    out.append_memory(memory);
-    glue::copy_metadata(&buffer, out);
-    replaced
 }
