@@ -15,7 +15,7 @@
 //!
 //! No signal may be emitted while the source holds a lock that an action takes.
 //!
-//! Elements find the source by a `GstContext` of type `gst.sframe.keyring/<id>` whose structure has the object in
+//! Elements find the source by their property `key-source`, or by a `GstContext` of type `gst.sframe.keyring/<id>` whose structure has the object in
 //! the field `keyring`. The context never holds key bytes, and nobody formats a key structure: printing one prints
 //! the key.
 

@@ -107,15 +107,23 @@ impl Attached {
     }
 }
 
-/// Looks for the key source of an element; an error text says what to do where there is none.
-pub fn find_source(element: &gst::Element, id: &str, with_key_file: &str) -> Result<KeySource, String> {
-    key_source::find(element, id)
-        .map_err(|error| unusable(id, &error))?
-        .ok_or_else(|| {
-            format!(
-                "no keys: put a keyring with id \"{id}\" into the pipeline (mlskeyring id={id}), or set {with_key_file}"
-            )
-        })
+/// The key source of an element: the one that it was given, or the one that its surroundings have under this id. An
+/// error text says what to do where there is none.
+pub fn find_source(
+    element: &gst::Element,
+    given: Option<gst::Object>,
+    id: &str,
+    with_key_file: &str,
+) -> Result<KeySource, String> {
+    let found = match given {
+        Some(object) => KeySource::new(object).map(Some),
+        None => key_source::find(element, id),
+    };
+    found.map_err(|error| unusable(id, &error))?.ok_or_else(|| {
+        format!(
+            "no keys: put a keyring with id \"{id}\" into the pipeline (mlskeyring id={id}), or set {with_key_file}"
+        )
+    })
 }
 
 /// Error text for a key source that breaks the contract.

@@ -8,7 +8,7 @@ use crate::counter_file::{CounterFile, CounterFileError, Fingerprint};
 use crate::frame::SealKey;
 use gst_e2ee_common::cipher_suite::CipherSuite;
 use gst_e2ee_common::key_source;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -64,7 +64,7 @@ impl Sender {
     /// A key from a key source.
     pub fn from_source(key: &key_source::SenderKey) -> Result<Self, SenderError> {
         let fingerprint = Fingerprint::new(&key.base_key, key.kid);
-        claim(fingerprint, &key.counters).map_err(|()| SenderError::CountersReused(key.kid))?;
+        claim(fingerprint, &key.counters).map_err(|Overlap| SenderError::CountersReused(key.kid))?;
         Ok(Self {
             key: SealKey::derive(key.suite, key.kid, &key.base_key)?,
             epoch: key.epoch,
@@ -105,24 +105,54 @@ impl Sender {
     }
 }
 
-/// For each key and KID the end of the highest range that was handed out in this process.
+/// Every range of counters that was handed out in this process, by key and KID; ranges that touch are one.
 ///
-/// It only grows: an entry a key change, some 50 bytes. Forgetting one would allow a reuse.
-static CLAIMED: LazyLock<Mutex<HashMap<Fingerprint, u64>>> = LazyLock::new(Mutex::default);
+/// It only grows, some 100 bytes a key change: forgetting a range would allow its reuse.
+static CLAIMED: LazyLock<Mutex<HashMap<Fingerprint, Ranges>>> = LazyLock::new(Mutex::default);
 
-fn claim(fingerprint: Fingerprint, counters: &Range<u64>) -> Result<(), ()> {
+fn claim(fingerprint: Fingerprint, counters: &Range<u64>) -> Result<(), Overlap> {
     let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
-    let used = claimed.entry(fingerprint).or_default();
-    if counters.start < *used {
-        return Err(());
+    claimed.entry(fingerprint).or_default().insert(counters)
+}
+
+/// A range was handed out before, wholly or in part.
+struct Overlap;
+
+/// Disjoint ranges that do not touch: start to end (exclusive).
+#[derive(Default)]
+struct Ranges(BTreeMap<u64, u64>);
+
+impl Ranges {
+    fn insert(&mut self, new: &Range<u64>) -> Result<(), Overlap> {
+        let before = self
+            .0
+            .range(..=new.start)
+            .next_back()
+            .map(|(&start, &end)| start..end);
+        let after = self.0.range(new.start..).next().map(|(&start, &end)| start..end);
+        if before.as_ref().is_some_and(|before| before.end > new.start)
+            || after.as_ref().is_some_and(|after| after.start < new.end)
+        {
+            return Err(Overlap);
+        }
+        let (mut start, mut end) = (new.start, new.end);
+        if let Some(after) = after.filter(|after| after.start == end) {
+            self.0.remove(&after.start);
+            end = after.end;
+        }
+        if let Some(before) = before.filter(|before| before.end == start) {
+            start = before.start;
+        }
+        self.0.insert(start, end);
+        Ok(())
     }
-    *used = counters.end;
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
     use zeroize::Zeroizing;
 
     fn source_key(base_key: &[u8], kid: u64, counters: Range<u64>) -> key_source::SenderKey {
@@ -153,6 +183,28 @@ mod tests {
         assert_eq!(sender.next_counter().unwrap(), 1);
         assert!(matches!(sender.next_counter(), Err(SenderError::UsedUp)));
         assert!(!sender.is_still(&key(0..2)), "its counters are used up");
+    }
+
+    proptest! {
+        /// Against a model that remembers every single counter.
+        #[test]
+        fn ranges_are_accepted_in_any_order_and_once(new in prop::collection::vec((0u64..60, 1u64..12), 1..40)) {
+            let mut ranges = Ranges::default();
+            let mut used = HashSet::new();
+            for (start, len) in new {
+                let range = start..start + len;
+                let fresh = range.clone().all(|counter| !used.contains(&counter));
+                prop_assert_eq!(ranges.insert(&range).is_ok(), fresh);
+                if fresh {
+                    used.extend(range);
+                }
+            }
+            let kept: u64 = ranges.0.iter().map(|(start, end)| end - start).sum();
+            prop_assert_eq!(kept, used.len() as u64);
+            for ((_, end), (next, _)) in ranges.0.iter().zip(ranges.0.iter().skip(1)) {
+                prop_assert!(end < next, "neighbours are one");
+            }
+        }
     }
 
     #[test]

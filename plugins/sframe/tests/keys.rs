@@ -181,6 +181,32 @@ fn a_bin_hands_its_key_source_down() {
     other_id.set_state(gst::State::Null).unwrap();
 }
 
+#[test]
+fn a_key_source_can_be_given_as_a_property() {
+    let source = source_with(6, b"given by property");
+    let enc = gst::ElementFactory::make("sframeenc")
+        .property("key-source", &source)
+        .build()
+        .unwrap();
+    let mut enc = Bench::new(enc, OPUS);
+    let dec = gst::ElementFactory::make("sframedec")
+        .property("key-source", &source)
+        .build()
+        .unwrap();
+    let mut dec = Bench::new(dec, SEALED_OPUS);
+    enc.h.push(frame(0, 30)).unwrap();
+    dec.h.push(enc.h.pull().unwrap()).unwrap();
+    assert_eq!(bytes(&dec.h.pull().unwrap()), bytes(&frame(0, 30)));
+    let enc = gst::ElementFactory::make("sframeenc")
+        .property("key-source", gst::Bin::new())
+        .build()
+        .unwrap();
+    assert!(
+        start_error(&enc).contains("no signal"),
+        "the contract is checked all the same"
+    );
+}
+
 // A key source while media runs
 
 fn source_with(kid: u64, key: &[u8]) -> TestSource {

@@ -72,7 +72,12 @@ impl SFrameDec {
                 Keys::File(file, settings.cipher_suite)
             }
             None => {
-                let source = glue::find_source(self.obj().upcast_ref(), &settings.keyring, "key-file=")?;
+                let source = glue::find_source(
+                    self.obj().upcast_ref(),
+                    settings.key_source,
+                    &settings.keyring,
+                    "key-file=",
+                )?;
                 Keys::Source(self.attach(source))
             }
         };
@@ -605,7 +610,7 @@ impl ElementImpl for SFrameDec {
     fn set_context(&self, context: &gst::Context) {
         self.parent_set_context(context);
         let keyring = self.settings().keyring.clone();
-        if !matches!(self.state().keys, Keys::Source(_)) {
+        if self.settings().key_source.is_some() || !matches!(self.state().keys, Keys::Source(_)) {
             return;
         }
         // A running element takes a new key source; a broken one is refused and the old one stays.

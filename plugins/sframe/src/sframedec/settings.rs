@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 #[derive(Clone)]
 pub struct Settings {
     pub keyring: String,
+    pub key_source: Option<gst::Object>,
     pub key_file: Option<PathBuf>,
     pub cipher_suite: CipherSuite,
     pub clear_prefix: ClearPrefix,
@@ -22,6 +23,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             keyring: "default".into(),
+            key_source: None,
             key_file: None,
             cipher_suite: CipherSuite::default(),
             clear_prefix: ClearPrefix::default(),
@@ -39,6 +41,7 @@ impl Settings {
         // GObject checked the type and the name before it calls this.
         match name {
             "keyring" => self.keyring = value.get().ok().flatten().unwrap_or_else(|| "default".into()),
+            "key-source" => self.key_source = value.get().unwrap_or_default(),
             "key-file" => self.key_file = value.get::<Option<String>>().ok().flatten().map(PathBuf::from),
             "cipher-suite" => self.cipher_suite = value.get().unwrap_or_default(),
             "clear-prefix" => self.clear_prefix = value.get().unwrap_or_default(),
@@ -54,6 +57,7 @@ impl Settings {
     pub fn get(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "keyring" => self.keyring.to_value(),
+            "key-source" => self.key_source.to_value(),
             "key-file" => self
                 .key_file
                 .as_ref()
@@ -81,6 +85,12 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                     .default_value(Some("default"))
                     .mutable_ready()
                     .build(),
+            glib::ParamSpecObject::builder::<gst::Object>("key-source")
+                .nick("Key source")
+                .blurb("Key source to use instead of the one that the pipeline has under the keyring id, for applications \
+                        that have one at hand")
+                .mutable_ready()
+                .build(),
                 glib::ParamSpecString::builder("key-file")
                     .nick("Key file")
                     .blurb(

@@ -102,7 +102,12 @@ impl SFrameEnc {
         match &settings.key_file {
             Some(path) => state.sender = Some(static_sender(&settings, path)?),
             None => {
-                let source = glue::find_source(self.obj().upcast_ref(), &settings.keyring, NEEDS_KEY_FILE)?;
+                let source = glue::find_source(
+                    self.obj().upcast_ref(),
+                    settings.key_source,
+                    &settings.keyring,
+                    NEEDS_KEY_FILE,
+                )?;
                 state.source = Some(self.attach(source));
             }
         }
@@ -487,7 +492,7 @@ impl ElementImpl for SFrameEnc {
     fn set_context(&self, context: &gst::Context) {
         self.parent_set_context(context);
         let settings = self.settings().clone();
-        if settings.key_file.is_some() || self.state().source.is_none() {
+        if settings.key_source.is_some() || settings.key_file.is_some() || self.state().source.is_none() {
             return;
         }
         // A running element takes a new key source; a broken one is refused and the old one stays.

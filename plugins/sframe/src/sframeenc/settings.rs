@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 #[derive(Clone)]
 pub struct Settings {
     pub keyring: String,
+    pub key_source: Option<gst::Object>,
     pub key_file: Option<PathBuf>,
     pub kid: Option<u64>,
     pub cipher_suite: CipherSuite,
@@ -20,6 +21,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             keyring: "default".into(),
+            key_source: None,
             key_file: None,
             kid: None,
             cipher_suite: CipherSuite::default(),
@@ -36,6 +38,7 @@ impl Settings {
         let path = || value.get::<Option<String>>().ok().flatten().map(PathBuf::from);
         match name {
             "keyring" => self.keyring = value.get().ok().flatten().unwrap_or_else(|| "default".into()),
+            "key-source" => self.key_source = value.get().unwrap_or_default(),
             "key-file" => self.key_file = path(),
             "kid" => self.kid = value.get().ok(),
             "cipher-suite" => self.cipher_suite = value.get().unwrap_or_default(),
@@ -51,6 +54,7 @@ impl Settings {
             |path: &Option<PathBuf>| path.as_ref().map(|p| p.to_string_lossy().into_owned()).to_value();
         Some(match name {
             "keyring" => self.keyring.to_value(),
+            "key-source" => self.key_source.to_value(),
             "key-file" => path(&self.key_file),
             "kid" => self.kid.unwrap_or(0).to_value(),
             "cipher-suite" => self.cipher_suite.to_value(),
@@ -71,6 +75,12 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                     .default_value(Some("default"))
                     .mutable_ready()
                     .build(),
+            glib::ParamSpecObject::builder::<gst::Object>("key-source")
+                .nick("Key source")
+                .blurb("Key source to use instead of the one that the pipeline has under the keyring id, for applications \
+                        that have one at hand")
+                .mutable_ready()
+                .build(),
                 glib::ParamSpecString::builder("key-file")
                     .nick("Key file")
                     .blurb(
