@@ -17,6 +17,8 @@ pub enum Item<F, E> {
     Frame {
         /// The frame.
         frame: F,
+        /// Key id that it waits for.
+        kid: u64,
         /// Its size in bytes.
         size: usize,
         /// Packets of one frame have the same group and count as one.
@@ -64,13 +66,14 @@ impl<F, E> Hold<F, E> {
     }
 
     /// Queues a frame.
-    pub fn push_frame(&mut self, frame: F, size: usize, group: Option<u32>, deadline: Instant) {
+    pub fn push_frame(&mut self, frame: F, kid: u64, size: usize, group: Option<u32>, deadline: Instant) {
         if self.starts_frame(group, self.items.iter().rev()) {
             self.frames += 1;
         }
         self.bytes += size;
         self.items.push_back(Item::Frame {
             frame,
+            kid,
             size,
             group,
             deadline,
@@ -148,13 +151,13 @@ mod tests {
     fn keeps_order_and_counts_frames_not_packets() {
         let now = Instant::now();
         let mut hold = Hold::<u32, &str>::new(2);
-        hold.push_frame(0, 10, Some(900), now);
-        hold.push_frame(1, 10, Some(900), now);
+        hold.push_frame(0, 7, 10, Some(900), now);
+        hold.push_frame(1, 7, 10, Some(900), now);
         hold.push_event("caps");
-        hold.push_frame(2, 10, Some(900), now);
-        hold.push_frame(3, 10, Some(1800), now + Duration::from_secs(1));
+        hold.push_frame(2, 7, 10, Some(900), now);
+        hold.push_frame(3, 7, 10, Some(1800), now + Duration::from_secs(1));
         assert!(!hold.is_over(), "two frames of four packets");
-        hold.push_frame(4, 10, Some(2700), now);
+        hold.push_frame(4, 7, 10, Some(2700), now);
         assert!(hold.is_over());
         for expected in [0, 1] {
             assert!(matches!(hold.take(0), Some(Item::Frame { frame, .. }) if frame == expected));
@@ -170,9 +173,9 @@ mod tests {
     fn frames_without_a_group_count_each() {
         let now = Instant::now();
         let mut hold = Hold::<u32, ()>::new(1);
-        hold.push_frame(0, 0, None, now);
+        hold.push_frame(0, 7, 0, None, now);
         assert!(!hold.is_over());
-        hold.push_frame(1, 0, None, now);
+        hold.push_frame(1, 7, 0, None, now);
         assert!(hold.is_over());
         hold.take(0);
         assert!(!hold.is_over());
@@ -183,9 +186,9 @@ mod tests {
     #[test]
     fn bytes_are_bounded_too() {
         let mut hold = Hold::<u32, ()>::new(1000);
-        hold.push_frame(0, MAX_BYTES, None, Instant::now());
+        hold.push_frame(0, 7, MAX_BYTES, None, Instant::now());
         assert!(!hold.is_over());
-        hold.push_frame(1, 1, None, Instant::now());
+        hold.push_frame(1, 7, 1, None, Instant::now());
         assert!(hold.is_over());
     }
 }

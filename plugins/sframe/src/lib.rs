@@ -2,6 +2,7 @@
 //!
 //! The modules here know no GStreamer, except `caps` and `glue`; the elements are thin.
 
+pub mod blocks;
 pub mod codec;
 pub mod counter_file;
 pub mod crypto;

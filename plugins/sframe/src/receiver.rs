@@ -119,6 +119,12 @@ impl Receiver {
         }
     }
 
+    /// Whether the key source already said that it has no key for this KID.
+    pub fn is_missing(&self, kid: u64) -> bool {
+        let entry = self.entries.get(&kid);
+        entry.is_some_and(|entry| entry.generation == self.generation && entry.key.is_none())
+    }
+
     /// Judges a frame by its header alone.
     pub fn check(&mut self, header: Header) -> Check<'_> {
         self.clock += 1;

@@ -9,13 +9,18 @@ pub struct ReplayWindow {
     last: Option<u64>,
     /// Bit `ctr % size`; only counters in `last - size + 1 ..= last` are meaningful.
     bits: Box<[u64]>,
+    /// A power of two, because dividing would cost more than all else here; or 0.
     size: u64,
 }
 
 impl ReplayWindow {
-    /// A window of at least `size` frames (rounded up to 64); 0 switches the protection off.
+    /// A window of at least `size` frames (rounded up to a power of two, at least 64); 0 switches the protection off.
     pub fn new(size: u32) -> Self {
-        let words = size.div_ceil(64) as usize;
+        let words = if size == 0 {
+            0
+        } else {
+            size.div_ceil(64).next_power_of_two() as usize
+        };
         Self {
             last: None,
             bits: vec![0; words].into(),
@@ -24,7 +29,7 @@ impl ReplayWindow {
     }
 
     fn slot(&self, ctr: u64) -> (usize, u64) {
-        let bit = ctr % self.size;
+        let bit = ctr & (self.size - 1);
         ((bit / 64) as usize, 1 << (bit % 64))
     }
 
@@ -92,7 +97,7 @@ mod tests {
         #[test]
         fn agrees_with_a_model(steps in prop::collection::vec(0u64..600, 1..400), size in 1u32..200) {
             let mut window = ReplayWindow::new(size);
-            let size = u64::from(size.div_ceil(64) * 64);
+            let size = u64::from(size.max(64).next_power_of_two());
             let mut seen = HashSet::new();
             for ctr in steps {
                 let newest = seen.iter().max().copied();

@@ -1,7 +1,6 @@
 //! The task that serves held frames: forwards, opens, gives up or waits. Runs only while there are any.
 
 use super::imp::SFrameDec;
-use super::opening::Sealed;
 use super::state::Outcome;
 use crate::glue::Timing;
 use crate::hold::Item;
@@ -32,6 +31,7 @@ impl SFrameDec {
         }
         let generation = self.generation.get();
         let seen = state.hold.len();
+        state.receiver.set_generation(generation);
         let candidates = state.candidates();
         drop(state);
 
@@ -77,10 +77,10 @@ impl SFrameDec {
                 Some(Item::Event(event)) => {
                     self.handle_serialized(event);
                 }
-                Some(Item::Frame { mut frame, .. }) => {
+                Some(Item::Frame { frame, kid, .. }) => {
                     let timing = Timing::of(&frame);
                     let outcome = outcome.take_if(|_| at == index);
-                    let outcome = outcome.unwrap_or_else(|| Outcome::NoKey(self.kid_of(&mut frame), frame));
+                    let outcome = outcome.unwrap_or(Outcome::NoKey(kid, frame));
                     self.note_flow(self.settle(timing, outcome));
                 }
                 None => return,
@@ -104,12 +104,6 @@ impl SFrameDec {
         if let Some(index) = first_frame {
             self.advance(index, None);
         }
-    }
-
-    fn kid_of(&self, buffer: &mut gst::Buffer) -> u64 {
-        let mode = self.state().stream.as_ref().map(|stream| stream.mode);
-        mode.and_then(|mode| Sealed::peek(buffer, mode))
-            .map_or(0, |sealed| sealed.header().kid)
     }
 
     fn note_flow(&self, flow: Result<gst::FlowSuccess, gst::FlowError>) {

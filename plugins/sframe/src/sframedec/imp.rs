@@ -29,7 +29,7 @@ use gst::subclass::prelude::*;
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::opening::{Access, Mode, Sealed};
+use super::opening::{Mode, Sealed};
 use super::out_caps::OutCaps;
 use super::settings::{self, Settings};
 use super::state::{Cause, Keys, Outcome, State, Stream};
@@ -123,9 +123,12 @@ impl SFrameDec {
         let Some(mode) = guard.stream.as_ref().map(|stream| stream.mode) else {
             return Err(gst::FlowError::NotNegotiated);
         };
-        let access = Access::to(&mut buffer);
-        let Some((sealed, access)) = access.and_then(|access| Some((Sealed::parse(&access, mode)?, access)))
-        else {
+        // Maps in place where the buffer and its memory are ours alone, which is what a network source gives, and copies
+        // otherwise.
+        let Ok(mut bytes) = buffer.make_mut().map_writable() else {
+            return Ok(Outcome::Drop(Cause::Malformed, 0));
+        };
+        let Some(sealed) = Sealed::parse(&bytes, mode) else {
             return Ok(Outcome::Drop(Cause::Malformed, 0));
         };
         let header = sealed.header();
@@ -135,7 +138,7 @@ impl SFrameDec {
             let state = &mut *guard;
             state.receiver.set_generation(generation);
             match state.receiver.check(header) {
-                Check::Open(key) => match sealed.open(key, access) {
+                Check::Open(key) => match sealed.open(key, &mut bytes) {
                     Ok(opened) => {
                         let Some((who, first)) = state.receiver.record(header) else {
                             return Ok(Outcome::Drop(Cause::NoKey, kid));
@@ -150,22 +153,23 @@ impl SFrameDec {
                             _ => None,
                         };
                         drop(guard);
-                        let info = opened.info;
-                        let mut opened = opened.into_buffer(buffer);
+                        drop(bytes);
+                        let out = buffer.make_mut();
+                        opened.trim(out);
                         if let Some(who) = who {
-                            who.meta(kid).add_to(opened.make_mut());
+                            who.meta(kid).add_to(out);
                         }
                         if let Some(source) = source {
                             gst::info!(CAT, imp = self, "First frame of KID {kid} authenticated");
                             source.frame_opened(kid);
                         }
-                        return Ok(Outcome::Opened(opened, info));
+                        return Ok(Outcome::Opened(buffer, opened.info));
                     }
                     Err(OpenError::AuthFailed) => return Ok(Outcome::Drop(Cause::AuthFailed, kid)),
                     Err(OpenError::Malformed(_)) => return Ok(Outcome::Drop(Cause::Malformed, kid)),
                 },
                 Check::NoKey => {
-                    drop(access);
+                    drop(bytes);
                     return Ok(Outcome::NoKey(kid, buffer));
                 }
                 Check::Replayed => return Ok(Outcome::Drop(Cause::Replayed, kid)),

@@ -115,7 +115,7 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 glib::ParamSpecUInt::builder("replay-window")
                     .nick("Replay window")
                     .blurb(
-                        "How far behind the newest counter of a key id a frame may still be, in frames, rounded up to 64; \
+                        "How far behind the newest counter of a key id a frame may still be, in frames, rounded up to a power of two; \
                          each counter opens once (RFC 9605 section 9.3). 0 switches replay protection off",
                     )
                     .maximum(1 << 20)

@@ -178,25 +178,29 @@ impl State {
         due
     }
 
-    pub fn enqueue(&mut self, mut buffer: gst::Buffer) {
+    /// Queues a frame.
+    pub fn enqueue(&mut self, buffer: gst::Buffer) {
         self.stats.held += 1;
-        let size = buffer.size();
         let mode = self.stream.as_ref().map(|stream| stream.mode);
-        let group = mode
-            .and_then(|mode| Sealed::peek(&mut buffer, mode))
-            .and_then(|sealed| sealed.group);
-        self.hold
-            .push_frame(buffer, size, group, Instant::now() + self.hold_time);
+        let sealed = match (mode, buffer.map_readable()) {
+            (Some(mode), Ok(bytes)) => Sealed::parse(&bytes, mode),
+            _ => None,
+        };
+        let (kid, group) = sealed.map_or((0, None), |sealed| (sealed.header().kid, sealed.group));
+        let size = buffer.size();
+        let deadline = Instant::now() + self.hold_time;
+        self.hold.push_frame(buffer, kid, size, group, deadline);
     }
 
     /// What the task can try, with its place in the queue: a leading event (`None`), else frames up to the next event
-    /// that changes how frames are read.
+    /// that changes how frames are read, without those whose key is known to be missing.
     pub fn candidates(&self) -> Vec<(usize, Option<gst::Buffer>)> {
         if let Some(Item::Event(_)) = self.hold.get(0) {
             return vec![(0, None)];
         }
         (0..self.hold.len())
             .map_while(|at| match self.hold.get(at)? {
+                Item::Frame { kid, .. } if self.receiver.is_missing(*kid) => Some(None),
                 Item::Frame { frame, .. } => Some(Some((at, Some(frame.clone())))),
                 Item::Event(event) => match event.type_() {
                     gst::EventType::Caps | gst::EventType::StreamStart | gst::EventType::Eos => None,

@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use super::sealing::{frame_plan, packet_plan, seal};
 use super::settings::{self, Settings};
+use crate::blocks::Blocks;
 use crate::caps::{self, Medium, Negotiated};
 use crate::counter_file::{self, CounterFile, Fingerprint};
 use crate::glue::{self, Attached, CAT, ClearPrefix, Contents, Generation, Timing};
@@ -44,6 +45,7 @@ struct State {
     stream_id: String,
     negotiated: Option<Negotiated>,
     sender: Option<Sender>,
+    blocks: Blocks,
     /// Which generation of keys the source was asked in.
     asked: Option<u64>,
     source: Option<Attached>,
@@ -60,6 +62,7 @@ impl Default for State {
             stream_id: String::new(),
             negotiated: None,
             sender: None,
+            blocks: Blocks::default(),
             asked: None,
             source: None,
             waiting_keyframe: false,
@@ -237,7 +240,7 @@ impl SFrameEnc {
         // The counter is spent, whatever becomes of the frame.
         let sealed = sender
             .next_counter()
-            .and_then(|ctr| Ok(seal(sender.key(), ctr, &contents, &plan)?));
+            .and_then(|ctr| Ok(seal(sender.key(), ctr, &contents, &plan, &state_ref.blocks)?));
         match sealed {
             Ok(memory) => {
                 state_ref.stats.sealed += 1;

@@ -1,5 +1,6 @@
 //! Sealing one buffer: which bytes are what, and the sealed buffer.
 
+use crate::blocks::Blocks;
 use crate::codec::Codec;
 use crate::frame::{SealError, SealKey};
 use crate::glue::Contents;
@@ -45,23 +46,40 @@ pub fn frame_plan(contents: &Contents, clear_prefix: Option<Codec>) -> Option<Pl
     })
 }
 
-/// The sealed bytes: one allocation, each byte copied once.
-pub fn seal(key: &SealKey, ctr: u64, contents: &Contents, plan: &Plan) -> Result<gst::Memory, SealError> {
+/// The sealed bytes: each byte is copied once.
+pub fn seal(
+    key: &SealKey,
+    ctr: u64,
+    contents: &Contents,
+    plan: &Plan,
+    blocks: &Blocks,
+) -> Result<gst::Memory, SealError> {
     let layout = key.layout(ctr, plan.clear_len, plan.sealed.len());
     let lead = plan.copied + if plan.descriptor { Descriptor::LEN } else { 0 };
-    let mut memory = gst::Memory::with_size(lead + layout.total())
-        .into_mapped_memory_writable()
-        .map_err(|_| SealError)?;
-    let (head, body) = memory.split_at_mut(lead);
-    if plan.descriptor {
-        if !contents.read(0, &mut head[..plan.copied]) {
-            return Err(SealError);
+    let size = lead + layout.total();
+    let seal_into = |out: &mut [u8]| {
+        let (head, body) = out.split_at_mut_checked(lead).ok_or(SealError)?;
+        if plan.descriptor {
+            if !contents.read(0, &mut head[..plan.copied]) {
+                return Err(SealError);
+            }
+            Outline::clear_padding_flag(head);
+            head[plan.copied] = Descriptor::WHOLE_PACKET.to_byte();
         }
-        Outline::clear_padding_flag(head);
-        head[plan.copied] = Descriptor::WHOLE_PACKET.to_byte();
+        key.seal(&layout, body, |at, into| {
+            contents.read(plan.sealed.start + at, into)
+        })
+    };
+    match blocks.take(size) {
+        Some(mut block) => {
+            seal_into(block.as_mut())?;
+            Ok(gst::Memory::from_mut_slice(block))
+        }
+        None => {
+            let memory = gst::Memory::with_size(size).into_mapped_memory_writable();
+            let mut memory = memory.map_err(|_| SealError)?;
+            seal_into(&mut memory)?;
+            Ok(memory.into_memory())
+        }
     }
-    key.seal(&layout, body, |at, into| {
-        contents.read(plan.sealed.start + at, into)
-    })?;
-    Ok(memory.into_memory())
 }
