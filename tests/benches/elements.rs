@@ -26,6 +26,10 @@ enum Kind {
     SframePackets,
     /// sframeenc/sframedec on Opus frames.
     SframeFrames,
+    /// The same, where sframedec attaches its meta (its default, which recorders need).
+    SframePacketsMeta,
+    /// The same, where sframedec attaches its meta.
+    SframeFramesMeta,
     /// srtpenc/srtpdec as they are.
     Srtp,
     /// srtpenc/srtpdec with AES-128-GCM.
@@ -37,14 +41,24 @@ impl Kind {
         match self {
             Self::SframePackets => "sframe, RTP packets",
             Self::SframeFrames => "sframe, Opus frames",
+            Self::SframePacketsMeta => "sframe, RTP and meta",
+            Self::SframeFramesMeta => "sframe, Opus and meta",
             Self::Srtp => "srtp, default",
             Self::SrtpGcm => "srtp, AES-128-GCM",
         }
     }
 
+    fn is_sframe(self) -> bool {
+        !matches!(self, Self::Srtp | Self::SrtpGcm)
+    }
+
+    fn attaches_meta(self) -> bool {
+        matches!(self, Self::SframePacketsMeta | Self::SframeFramesMeta)
+    }
+
     fn caps(self) -> gst::Caps {
         match self {
-            Self::SframeFrames => gst::Caps::builder("audio/x-opus")
+            Self::SframeFrames | Self::SframeFramesMeta => gst::Caps::builder("audio/x-opus")
                 .field("rate", 48_000)
                 .field("channels", 2)
                 .field("channel-mapping-family", 0)
@@ -62,7 +76,7 @@ impl Kind {
     /// Whoever seals: with a key id of its own.
     fn sealer(self, dir: &Path, kid: u64) -> Result<Lane> {
         let element = match self {
-            Self::SframePackets | Self::SframeFrames => gst::ElementFactory::make("sframeenc")
+            _ if self.is_sframe() => gst::ElementFactory::make("sframeenc")
                 .property("key-file", path(&dir.join("keys")))
                 .property("kid", kid)
                 .property("counter-file", path(&dir.join(format!("counter-{kid}"))))
@@ -70,7 +84,7 @@ impl Kind {
             Self::Srtp => gst::ElementFactory::make("srtpenc")
                 .property("key", gst::Buffer::from_slice([3; 30]))
                 .build()?,
-            Self::SrtpGcm => gst::ElementFactory::make("srtpenc")
+            _ => gst::ElementFactory::make("srtpenc")
                 .property("key", gst::Buffer::from_slice([3; 28]))
                 .property_from_str("rtp-cipher", "aes-128-gcm")
                 .property_from_str("rtp-auth", "null")
@@ -79,8 +93,8 @@ impl Kind {
                 .build()?,
         };
         let pads = match self {
-            Self::SframePackets | Self::SframeFrames => ["sink", "src"],
-            Self::Srtp | Self::SrtpGcm => ["rtp_sink_0", "rtp_src_0"],
+            _ if self.is_sframe() => ["sink", "src"],
+            _ => ["rtp_sink_0", "rtp_src_0"],
         };
         Lane::new(Some((element, pads)), &self.caps())
     }
@@ -88,14 +102,15 @@ impl Kind {
     /// Whoever opens what a sealer with these source caps made.
     fn opener(self, dir: &Path, sealed: &gst::Caps) -> Result<Lane> {
         let (element, pads) = match self {
-            Self::SframePackets | Self::SframeFrames => {
+            _ if self.is_sframe() => {
                 let element = gst::ElementFactory::make("sframedec")
                     .property("key-file", path(&dir.join("keys")))
+                    .property("attach-meta", self.attaches_meta())
                     .build()?;
                 (element, ["sink", "src"])
             }
             // The caps of srtpenc hold the key.
-            Self::Srtp | Self::SrtpGcm => {
+            _ => {
                 let element = gst::ElementFactory::make("srtpdec").build()?;
                 (element, ["rtp_sink", "rtp_src"])
             }
@@ -225,6 +240,10 @@ const TARGETS: &[Target] = &[
     target(Kind::SframeFrames, Kind::Srtp, 160, "1/7", 1.0 / 7.0),
     target(Kind::SframePackets, Kind::SrtpGcm, 160, "1/3", 1.0 / 3.0),
     target(Kind::SframePackets, Kind::Srtp, 160, "1/7", 1.0 / 7.0),
+    target(Kind::SframePacketsMeta, Kind::SrtpGcm, 1200, "1/3", 1.0 / 3.0),
+    target(Kind::SframePacketsMeta, Kind::Srtp, 1200, "1/10", 0.1),
+    target(Kind::SframeFramesMeta, Kind::SrtpGcm, 160, "1/3", 1.0 / 3.0),
+    target(Kind::SframeFramesMeta, Kind::Srtp, 160, "1/7", 1.0 / 7.0),
 ];
 
 fn run(size: usize, kinds: &[Kind], dir: &Path) -> Result<()> {
@@ -268,6 +287,10 @@ fn run(size: usize, kinds: &[Kind], dir: &Path) -> Result<()> {
             ("seal", &ours.seal, &theirs.seal),
             ("open", &ours.open, &theirs.open),
         ] {
+            if what == "seal" && target.ours.attaches_meta() {
+                // Sealing is the same.
+                continue;
+            }
             let ratio = Ratio::of(&a.added(), &b.added());
             println!(
                 "  {what} {} : {:<18} 1/{:<5.1} {:.3} ({:.3} to {:.3})   at most {:<5} {}",
@@ -290,7 +313,7 @@ fn main() -> Result<()> {
     gstsframe::plugin_register_static()?;
     let dir = tempfile::tempdir()?;
     let keys = dir.path().join("keys");
-    let lines = [160u64, 1200].into_iter().flat_map(|size| size..size + 8);
+    let lines = [160u64, 1200].into_iter().flat_map(|size| size..size + 10);
     let text: String = lines.map(|kid| format!("{kid} {kid:032x}\n")).collect();
     fs::write(&keys, text)?;
     fs::set_permissions(&keys, fs::Permissions::from_mode(0o600))?;
@@ -301,12 +324,23 @@ fn main() -> Result<()> {
     );
     run(
         1200,
-        &[Kind::SframePackets, Kind::SrtpGcm, Kind::Srtp],
+        &[
+            Kind::SframePackets,
+            Kind::SframePacketsMeta,
+            Kind::SrtpGcm,
+            Kind::Srtp,
+        ],
         dir.path(),
     )?;
     run(
         160,
-        &[Kind::SframeFrames, Kind::SframePackets, Kind::SrtpGcm, Kind::Srtp],
+        &[
+            Kind::SframeFrames,
+            Kind::SframePackets,
+            Kind::SframeFramesMeta,
+            Kind::SrtpGcm,
+            Kind::Srtp,
+        ],
         dir.path(),
     )
 }
