@@ -41,7 +41,15 @@ struct Aad {
 }
 
 impl Aad {
-    fn new(header: &[u8], clear: &[u8]) -> Self {
+    /// Of a frame without clear prefix it is the header, at the start of `bytes`.
+    fn of_header(bytes: [u8; MAX_LEAD], header_len: usize) -> Self {
+        Self {
+            bytes,
+            len: header_len,
+        }
+    }
+
+    fn with_clear_prefix(header: &[u8], clear: &[u8]) -> Self {
         let mut bytes = [0; MAX_LEAD];
         let len = header.len() + clear.len();
         bytes[..header.len()].copy_from_slice(header);
@@ -63,7 +71,7 @@ pub struct SealKey {
 /// Where the parts of a sealed frame go in the output.
 pub struct Layout {
     ctr: u64,
-    header: [u8; header::MAX_LEN],
+    header: [u8; MAX_LEAD],
     header_len: usize,
     clear_len: usize,
     total: usize,
@@ -95,8 +103,10 @@ impl SealKey {
     /// Lays out the frame with counter `ctr`: `frame_len` bytes of which the first `clear_len` stay in clear.
     pub fn layout(&self, ctr: u64, clear_len: usize, frame_len: usize) -> Layout {
         let clear_len = clear_len.min(frame_len).min(MAX_CLEAR_PREFIX);
-        let mut header = [0; header::MAX_LEN];
-        let header_len = Header { kid: self.kid(), ctr }.write(&mut header);
+        let mut written = [0; header::MAX_LEN];
+        let header_len = Header { kid: self.kid(), ctr }.write(&mut written);
+        let mut header = [0; MAX_LEAD];
+        header[..header::MAX_LEN].copy_from_slice(&written);
         Layout {
             ctr,
             header,
@@ -124,7 +134,11 @@ impl SealKey {
         if !clear_filled || !fill(layout.clear_len, body) {
             return Err(SealError);
         }
-        let mut aad = Aad::new(header, clear);
+        let mut aad = if layout.clear_len == 0 {
+            Aad::of_header(layout.header, layout.header_len)
+        } else {
+            Aad::with_clear_prefix(header, clear)
+        };
         let view = EncryptionBufferView {
             aad: aad.as_mut(),
             data: body,
@@ -183,7 +197,7 @@ impl OpenKey {
     /// Opens in place. `lead_bytes` are the frame's first bytes, up to the ciphertext; `out` holds the clear prefix
     /// (still empty) followed by ciphertext and tag. Returns the length of the frame at the start of `out`.
     #[inline]
-    pub fn open(&self, lead: &Lead, lead_bytes: &[u8], out: &mut [u8]) -> Result<usize, OpenError> {
+    pub fn open(&self, lead: &Lead, lead_bytes: &[u8; MAX_LEAD], out: &mut [u8]) -> Result<usize, OpenError> {
         let (clear, header) = lead_bytes[..lead.body_offset()].split_at(lead.clear_len);
         let (out_clear, body) = out
             .split_at_mut_checked(lead.clear_len)
@@ -192,7 +206,11 @@ impl OpenKey {
             .len()
             .checked_sub(self.tag_len)
             .ok_or(OpenError::Malformed(HeaderError::Truncated))?;
-        let mut aad = Aad::new(header, clear);
+        let mut aad = if lead.clear_len == 0 {
+            Aad::of_header(*lead_bytes, lead.header_len)
+        } else {
+            Aad::with_clear_prefix(header, clear)
+        };
         let view = DecryptionBufferView {
             aad: aad.as_mut(),
             data: body,
