@@ -121,7 +121,7 @@ pub fn find_source(
     };
     found.map_err(|error| unusable(id, &error))?.ok_or_else(|| {
         format!(
-            "no keys: put a keyring with id \"{id}\" into the pipeline (mlskeyring id={id}), or set {with_key_file}"
+            "no keys: set {with_key_file}, or put a key source with the id \"{id}\" into the pipeline (mlskeyring id={id})"
         )
     })
 }

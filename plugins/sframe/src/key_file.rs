@@ -21,13 +21,16 @@ pub struct KeyFile(BTreeMap<u64, Zeroizing<Vec<u8>>>);
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It cannot be read.
-    #[error("cannot read key-file {path}: {source}")]
+    #[error("cannot read key-file {path}: {source}{}", if path.starts_with("~") { " (~ is not expanded here)" } else { "" })]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
     },
+    /// It is a directory, a device or a pipe.
+    #[error("key-file {0} is not a regular file")]
+    NotAFile(PathBuf),
     /// Others may read it.
     #[error("key-file {0} can be read by other users (mode {1:03o}): run `chmod 600 {0}`")]
     TooOpen(PathBuf, u32),
@@ -56,11 +59,12 @@ impl KeyFile {
             path: path.into(),
             source,
         };
+        // Before it is opened: opening a FIFO would wait for its writer.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(KeyFileError::NotAFile(path.into()));
+        }
         let file = File::open(path).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
-        if metadata.is_dir() {
-            return Err(io(std::io::ErrorKind::IsADirectory.into()));
-        }
         if metadata.mode() & 0o077 != 0 {
             return Err(KeyFileError::TooOpen(path.into(), metadata.mode() & 0o777));
         }
@@ -105,14 +109,17 @@ fn parse(text: &[u8]) -> Result<Keys, (usize, &'static str)> {
             .ok()
             .filter(|kid| kid.bytes().all(|b| b.is_ascii_digit()))
             .and_then(|kid| kid.parse().ok())
-            .ok_or(fail("the KID is not a decimal number below 2^64"))?;
+            .ok_or(fail("the KID is not a decimal number below 2^64 in plain ASCII"))?;
         let key = words.next().ok_or(fail("there is no key after the KID"))?;
         if words.next().is_some() {
             return Err(fail("there is something after the key"));
         }
-        let key = unhex(key).ok_or(fail("the key is not hexadecimal"))?;
+        let key = unhex(key).ok_or(fail("the key is not hexadecimal (and has no 0x before it)"))?;
         if key.len() < MIN_KEY_LEN {
             return Err(fail("the key is shorter than 16 bytes (32 hex digits)"));
+        }
+        if key.iter().all(|&byte| byte == 0) {
+            return Err(fail("the key is all zeros"));
         }
         if keys.insert(kid, key).is_some() {
             return Err(fail("this KID was on an earlier line already"));
@@ -185,6 +192,8 @@ mod tests {
             (format!("1 {}", &KEY[2..]), 1),
             (format!("1 {KEY}\n1 {KEY}"), 2),
             (format!("1 zz{KEY}"), 1),
+            (format!("1 0x{KEY}"), 1),
+            (format!("1 {}", "0".repeat(32)), 1),
             ("18446744073709551616 aa".into(), 1),
             ("1".into(), 1),
         ] {
@@ -199,6 +208,11 @@ mod tests {
     fn nothing_in_it_is_an_error() {
         let (_dir, path) = written("# later\n", 0o600);
         assert!(matches!(KeyFile::read(&path), Err(KeyFileError::Empty(_))));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            KeyFile::read(dir.path()),
+            Err(KeyFileError::NotAFile(_))
+        ));
         let (_dir, path) = written(&"#".repeat(MAX_FILE_LEN as usize + 1), 0o600);
         assert!(matches!(KeyFile::read(&path), Err(KeyFileError::TooLarge(_))));
     }

@@ -121,6 +121,17 @@ impl SFrameDec {
         mut buffer: gst::Buffer,
     ) -> Result<Outcome, gst::FlowError> {
         let Some(mode) = guard.stream.as_ref().map(|stream| stream.mode) else {
+            // Refused caps said so already.
+            let unsaid = guard.refused.is_none();
+            drop(guard);
+            if unsaid {
+                gst::element_imp_error!(
+                    self,
+                    gst::CoreError::Negotiation,
+                    ("no caps: sframedec must know what was sealed; set caps on the source, such as \
+                      udpsrc caps=application/x-rtp,media=video,encoding-name=VP8,clock-rate=90000")
+                );
+            }
             return Err(gst::FlowError::NotNegotiated);
         };
         // Maps in place where the buffer and its memory are ours alone, which is what a network source gives, and copies
@@ -263,7 +274,11 @@ impl SFrameDec {
             }
             request = state.is_keyframe_request_due();
         }
+        let hint = state.first_failure_hint(cause, kid);
         drop(guard);
+        if let Some(hint) = hint {
+            gst::element_imp_warning!(self, gst::StreamError::Decrypt, ("{}", hint));
+        }
         if let Some(count) = count {
             gst::warning!(
                 CAT,
@@ -427,18 +442,27 @@ impl SFrameDec {
                 let mut out = OutCaps::new(&negotiated);
                 let events = out.take_if_complete().unwrap_or_default();
                 gst::debug!(CAT, imp = self, "{caps} -> {}", negotiated.caps);
-                self.state().stream = Some(Stream {
+                let mut state = self.state();
+                state.refused = None;
+                state.stream = Some(Stream {
                     mode: Mode::new(&negotiated),
                     video: negotiated.video,
                     out,
                     discont: false,
                     started: false,
                 });
+                drop(state);
                 events.into_iter().all(|event| self.srcpad.push_event(event))
             }
             Err(error) => {
-                self.state().stream = None;
-                gst::element_imp_error!(self, gst::StreamError::WrongType, ("{}", error));
+                let mut state = self.state();
+                state.stream = None;
+                // The same caps come again with every buffer.
+                let again = state.refused.replace(caps.clone()).as_ref() == Some(caps);
+                drop(state);
+                if !again {
+                    gst::element_imp_error!(self, gst::StreamError::WrongType, ("{}", error));
+                }
                 false
             }
         }

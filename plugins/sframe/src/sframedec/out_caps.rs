@@ -121,6 +121,10 @@ impl OutCaps {
             for (name, value) in &fields {
                 s.set(*name, *value);
             }
+            // Unknown, as depayloaders say it: webmmux refuses caps without.
+            if s.has_field("width") && !s.has_field("framerate") {
+                s.set("framerate", gst::Fraction::new(0, 1));
+            }
             return true;
         }
         false
@@ -163,7 +167,10 @@ mod tests {
             channels: None,
         };
         let events = out.before_frame(&key(320, 240)).unwrap();
-        assert_eq!(caps_in(&events), "video/x-vp8, width=(int)320, height=(int)240");
+        assert_eq!(
+            caps_in(&events),
+            "video/x-vp8, width=(int)320, height=(int)240, framerate=(fraction)0/1"
+        );
         assert_eq!(events[1].type_(), gst::EventType::Segment);
         assert!(out.before_frame(&delta).unwrap().is_empty());
         assert!(out.before_frame(&key(320, 240)).unwrap().is_empty());

@@ -110,6 +110,8 @@ pub struct State {
     pub keys: Keys,
     pub receiver: Receiver,
     pub stream: Option<Stream>,
+    /// Caps that could not be used.
+    pub refused: Option<gst::Caps>,
     pub hold: Hold<gst::Buffer, gst::Event>,
     pub hold_time: Duration,
     pub attach_meta: bool,
@@ -140,6 +142,7 @@ impl Default for State {
             keys: Keys::None,
             receiver: Receiver::new(0),
             stream: None,
+            refused: None,
             hold: Hold::new(0),
             hold_time: Duration::ZERO,
             attach_meta: true,
@@ -168,6 +171,27 @@ impl State {
             && matches!(self.keys, Keys::Source(_))
             && self.hold.may_hold()
             && !self.hold_time.is_zero()
+    }
+
+    /// While nothing was opened yet a failure is most likely a mistake in the set-up: what to look at, once per cause.
+    pub fn first_failure_hint(&mut self, cause: Cause, kid: u64) -> Option<String> {
+        if self.stats.opened > 0 || *self.stats.dropped(cause) > 1 {
+            return None;
+        }
+        match (cause, &self.keys) {
+            (Cause::NoKey, Keys::File(file, _)) => Some(format!(
+                "frames are sealed with KID {kid}, key-file has {:?}: add a line for this KID",
+                file.kids().collect::<Vec<_>>()
+            )),
+            (Cause::NoKey, _) => Some(format!("the key source has no key for KID {kid} (yet)")),
+            (Cause::AuthFailed, _) => Some(format!(
+                "frames of KID {kid} do not open: the sender has another key or another cipher-suite"
+            )),
+            (Cause::Malformed, _) => Some(
+                "this is not SFrame: a depayloader (rtpsframedepay) may be missing, or the sender does not seal".into(),
+            ),
+            (Cause::Replayed | Cause::WrongSender, _) => None,
+        }
     }
 
     /// Notes a request where one may be sent now.

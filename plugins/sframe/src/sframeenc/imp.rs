@@ -44,6 +44,8 @@ struct Stats {
 struct State {
     stream_id: String,
     negotiated: Option<Negotiated>,
+    /// Caps that could not be used.
+    refused: Option<gst::Caps>,
     sender: Option<Sender>,
     blocks: Blocks,
     /// Which generation of keys the source was asked in.
@@ -61,6 +63,7 @@ impl Default for State {
         Self {
             stream_id: String::new(),
             negotiated: None,
+            refused: None,
             sender: None,
             blocks: Blocks::default(),
             asked: None,
@@ -190,7 +193,16 @@ impl SFrameEnc {
         let mut state = self.refresh_key(self.state())?;
         let state_ref = &mut *state;
         let Some(negotiated) = &state_ref.negotiated else {
+            // Refused caps said so already.
+            let unsaid = state_ref.refused.is_none();
             drop(state);
+            if unsaid {
+                gst::element_imp_error!(
+                    self,
+                    gst::CoreError::Negotiation,
+                    ("no caps: sframeenc must know what it seals; insert a parser, or caps such as `! application/json !`")
+                );
+            }
             return Err(gst::FlowError::NotNegotiated);
         };
         let is_delta_video = negotiated.video && negotiated.medium != Medium::Packets;
@@ -306,12 +318,22 @@ impl SFrameEnc {
                         let sealed = gst::event::Caps::builder(&negotiated.caps)
                             .seqnum(event.seqnum())
                             .build();
-                        self.state().negotiated = Some(negotiated);
+                        {
+                            let mut state = self.state();
+                            state.negotiated = Some(negotiated);
+                            state.refused = None;
+                        }
                         self.srcpad.push_event(sealed)
                     }
                     Err(error) => {
-                        self.state().negotiated = None;
-                        gst::element_imp_error!(self, gst::StreamError::WrongType, ("{}", error));
+                        let mut state = self.state();
+                        state.negotiated = None;
+                        // The same caps come again with every buffer.
+                        let again = state.refused.replace(e.caps_owned()).as_deref() == Some(e.caps());
+                        drop(state);
+                        if !again {
+                            gst::element_imp_error!(self, gst::StreamError::WrongType, ("{}", error));
+                        }
                         false
                     }
                 };
