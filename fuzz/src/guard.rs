@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 const RTX: u8 = 97;
 /// What a stream takes with its place in the tables, but for what it holds.
 const PER_STREAM: usize = 2048;
-/// A packet's place in its stream's queue, which keeps the room that it once needed.
-const PER_PLACE: usize = size_of::<(u64, Vec<u8>)>() + 32;
 
 const ARRIVING: [Arriving; 8] = [
     Arriving::Rtp(Format::Descriptor),
@@ -296,8 +294,7 @@ impl Relay {
         assert!(self.guard.streams().all(|s| !s.proven || s.held == 0));
         let streams = config.max_streams.max(1);
         assert!(self.guard.streams().count() <= streams);
-        let places = (config.max_held_bytes / HELD_OVERHEAD + 1).next_power_of_two();
-        let bound = config.max_held_bytes + streams * (PER_STREAM + places * PER_PLACE) + 4096;
+        let bound = config.max_held_bytes + streams * PER_STREAM + 4096;
         assert!(
             self.memory <= bound as isize,
             "{} bytes in memory, {bound} are the limit",

@@ -162,7 +162,10 @@ pub struct Lead {
 impl Lead {
     /// Reads the lead from a frame's first bytes ([`MAX_LEAD`] of them are always enough).
     pub fn parse(bytes: &[u8], clear_len: usize) -> Result<Self, HeaderError> {
-        let sealed = bytes.get(clear_len..).ok_or(HeaderError::Truncated)?;
+        let sealed = bytes
+            .get(clear_len..)
+            .filter(|_| clear_len <= MAX_CLEAR_PREFIX)
+            .ok_or(HeaderError::Truncated)?;
         let (header, header_len) = Header::parse(sealed)?;
         Ok(Self {
             header,

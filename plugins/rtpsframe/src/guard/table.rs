@@ -148,7 +148,13 @@ impl<T> Table<T> {
             let Some(id) = self.lists[Class::Holding as usize].oldest else {
                 break;
             };
-            if let Some(held) = self.slots[id].held.pop_front() {
+            let queue = &mut self.slots[id].held;
+            let held = queue.pop_front();
+            // A queue keeps its places: many made-up streams could each keep those of a full one.
+            if queue.capacity() > 4 * queue.len().max(8) {
+                queue.shrink_to(2 * queue.len());
+            }
+            if let Some(held) = held {
                 self.held_cost -= held.cost;
                 self.held_packets -= 1;
                 dropped += 1;
