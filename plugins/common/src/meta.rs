@@ -6,7 +6,7 @@
 //! `sender` (string).
 
 use gst::glib::Quark;
-use std::sync::LazyLock;
+use once_cell::sync::OnceCell;
 
 /// Name of the meta and of its structure.
 pub const NAME: &str = "GstSFrameMeta";
@@ -44,26 +44,36 @@ unsafe impl Send for MetaInfo {}
 // SAFETY: as above.
 unsafe impl Sync for MetaInfo {}
 
+static KNOWN: OnceCell<Known> = OnceCell::new();
+
 /// Makes the meta known to GStreamer unless another plugin already did: registering twice is a critical error.
-static KNOWN: LazyLock<Known> = LazyLock::new(|| {
-    if !gst::meta::CustomMeta::is_registered(NAME) {
-        gst::meta::CustomMeta::register(NAME, &[]);
-    }
-    Known {
+/// `None`: GStreamer refuses.
+fn known() -> Option<&'static Known> {
+    let register = || {
+        if !gst::meta::CustomMeta::is_registered(NAME) {
+            gst::meta::CustomMeta::register(NAME, &[]);
+        }
         // SAFETY: the name is a C string; registered metas stay for the life of the process.
-        info: MetaInfo(unsafe { gst::ffi::gst_meta_get_info(c"GstSFrameMeta".as_ptr()) }),
-        kid: Quark::from_str("kid"),
-        epoch: Quark::from_str("epoch"),
-        leaf: Quark::from_str("leaf"),
-        sender: Quark::from_str("sender"),
-    }
-});
+        let info = unsafe { gst::ffi::gst_meta_get_info(c"GstSFrameMeta".as_ptr()) };
+        if info.is_null() {
+            return Err(());
+        }
+        Ok(Known {
+            info: MetaInfo(info),
+            kid: Quark::from_str("kid"),
+            epoch: Quark::from_str("epoch"),
+            leaf: Quark::from_str("leaf"),
+            sender: Quark::from_str("sender"),
+        })
+    };
+    KNOWN.get_or_try_init(register).ok()
+}
 
 impl<S: AsRef<str>> SFrameMeta<S> {
     /// Attaches the meta to a buffer.
     #[expect(deprecated, reason = "quarks are the fast ids of GStreamer before 1.26")]
     pub fn add_to(&self, buffer: &mut gst::BufferRef) {
-        let known = &*KNOWN;
+        let Some(known) = known() else { return };
         // SAFETY: the buffer is writable and the info is that of a custom meta, which takes no parameters.
         // `CustomMeta::add` does the same, but looks the info up by its name for every frame.
         let structure = unsafe {
@@ -83,7 +93,7 @@ impl<S: AsRef<str>> SFrameMeta<S> {
 impl SFrameMeta {
     /// Reads the meta of a buffer, if it has one.
     pub fn of(buffer: &gst::BufferRef) -> Option<Self> {
-        LazyLock::force(&KNOWN);
+        known()?;
         let meta = gst::meta::CustomMeta::from_buffer(buffer, NAME).ok()?;
         let s = meta.structure();
         Some(Self {
