@@ -14,6 +14,20 @@ die() {
   exit 1
 }
 
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; } # the comment that the script begins with
+# arguments MOST "$@": answers --help, and refuses options and more than MOST arguments.
+arguments() {
+  local most=$1 argument
+  shift
+  for argument in "$@"; do
+    case $argument in
+      -h | --help) usage; exit 0 ;;
+      -*) die "no such option: $argument (see --help)" ;;
+    esac
+  done
+  [ $# -le "$most" ] || die "too many arguments: $* (see --help)"
+}
+
 # A fresh registry (in the folder $1) and only our staged plugins ($2, default the staged ones) besides the system's:
 # GStreamer caches what it found, and a stale cache hides a rebuilt plugin.
 gst_environment() {

@@ -5,8 +5,9 @@
 #   OUT     folder that gets picture.png (the latest picture, twice a second)
 #   PORT    first UDP port, table in ../relay.sh   (default 5000)
 #   RELAY   host of the relay, for RTCP            (default 127.0.0.1)
-#   WINDOW  not empty: also show the video in a window
+#   WINDOW  not empty: also show the video in a window; needs a display
 set -eu
+: "${KEYS:?path of the key file, see README}" "${OUT:?folder for the decoded media}"
 PORT=${PORT:-5000} RELAY=${RELAY:-127.0.0.1}
 
 set --

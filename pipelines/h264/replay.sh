@@ -6,6 +6,7 @@
 #   OUT      folder that gets picture-00000.jpg and so on, and video.bin: what went to the decoder
 #   KEYS     key file                              (default: none)
 set -eu
+: "${CAPTURE:?folder with the capture of relay.sh}" "${OUT:?folder for what is decoded}"
 if [ -n "${KEYS:-}" ]; then set -- rtpsframedepay ! sframedec key-file="$KEYS"; else set -- rtph264depay; fi
 exec gst-launch-1.0 filesrc location="$CAPTURE/video.rtp" \
   ! application/x-rtp-stream,media=video,clock-rate=90000,encoding-name=H264,payload=96 ! rtpstreamdepay \

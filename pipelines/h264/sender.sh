@@ -7,6 +7,7 @@
 #   PORT   first UDP port, table in ../relay.sh   (default 5000)
 #   RELAY  host of the relay                      (default 127.0.0.1)
 set -eu
+: "${KEYS:?path of the key file, see README}"
 PORT=${PORT:-5000} RELAY=${RELAY:-127.0.0.1}
 
 exec gst-launch-1.0 -e -m rtpbin name=rtp \

@@ -6,6 +6,7 @@
 #   PORT   first UDP port, table in ../relay.sh   (default 5000)
 #   RELAY  host of the relay                      (default 127.0.0.1)
 set -eu
+: "${KEYS:?path of the key file, see README}"
 PORT=${PORT:-5000} RELAY=${RELAY:-127.0.0.1}
 
 # Sealing adds up to 34 bytes to a packet (descriptor 1, SFrame header at most 17, tag 16): the payloader leaves room.

@@ -6,6 +6,7 @@
 #   OUT      folder that gets picture-00000.jpg and so on, sound.wav, and what went to the decoders: video.bin, audio.bin
 #   KEYS     key file                              (default: none)
 set -eu
+: "${CAPTURE:?folder with the capture of relay.sh}" "${OUT:?folder for what is decoded}"
 status=0
 
 # Two runs: a decoder that finds nothing to decode ends its pipeline with an error.

@@ -6,6 +6,7 @@
 #   RELAY   host of the relay                      (default 127.0.0.1)
 #   SPEECH  WAV file to send                       (default: a ticking tone)
 set -eu
+: "${KEYS:?path of the key file, see README}"
 PORT=${PORT:-5000} RELAY=${RELAY:-127.0.0.1}
 
 if [ -n "${SPEECH:-}" ]; then
