@@ -43,6 +43,9 @@ pub const FRAMES_SSRC: u32 = 0;
 /// 7, so that four times the default is more than they can imitate.
 const NO_DESCRIPTOR_FACTOR: u32 = 4;
 
+/// Violations of a stream without proof that are no single damaged packet.
+const UNSEALED_VIOLATIONS: u64 = 3;
+
 /// What arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
@@ -172,6 +175,17 @@ pub struct Report {
     pub cause: Cause,
 }
 
+/// A stream that has never been SFrame and probably is not meant to be, or not as the configuration has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsealed {
+    /// The stream.
+    pub ssrc: u32,
+    /// How many of its packets broke the form.
+    pub packets: u64,
+    /// Why the last of them did not pass.
+    pub cause: Cause,
+}
+
 /// What to do with a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict<T> {
@@ -256,6 +270,7 @@ pub struct Guard<T> {
     table: Table<T>,
     totals: Totals,
     reports: RateLimit,
+    unsealed: Once<Unsealed>,
     /// Stands in for the sequence number where the input has none.
     frame_number: u16,
 }
@@ -268,6 +283,7 @@ impl<T> Guard<T> {
             table: Table::new(),
             totals: Totals::default(),
             reports: RateLimit::new(Duration::from_secs(1)),
+            unsealed: Once::Never,
             frame_number: 0,
         }
     }
@@ -285,6 +301,15 @@ impl<T> Guard<T> {
             self.table = Table::new();
         }
         self.config = config;
+    }
+
+    /// The first stream that looks unsealed, as soon as there is one, and then never again.
+    pub fn take_unsealed(&mut self) -> Option<Unsealed> {
+        let Once::Pending(unsealed) = self.unsealed else {
+            return None;
+        };
+        self.unsealed = Once::Taken;
+        Some(unsealed)
     }
 
     /// Counts of all packets.
@@ -491,6 +516,13 @@ impl<T> Guard<T> {
                 // Nothing that came before a broken form may be released by what comes after it. (A proven
                 // stream holds nothing.)
                 if cause != Cause::Duplicate {
+                    let packets = slot.stream.stats.violations;
+                    if packets >= UNSEALED_VIOLATIONS
+                        && !slot.stream.ever_proven()
+                        && matches!(self.unsealed, Once::Never)
+                    {
+                        self.unsealed = Once::Pending(Unsealed { ssrc, packets, cause });
+                    }
                     self.totals.dropped_unproven += self.table.drop_held(id);
                 }
                 Err(Refusal { ssrc, cause })
@@ -499,6 +531,14 @@ impl<T> Guard<T> {
         self.table.reclassify(id);
         outcome
     }
+}
+
+/// Something that is told once.
+#[derive(Debug, Clone, Copy)]
+enum Once<T> {
+    Never,
+    Pending(T),
+    Taken,
 }
 
 /// What to do with a packet, before the totals are counted.

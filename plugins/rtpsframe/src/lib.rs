@@ -3,6 +3,7 @@
 
 mod base_stats;
 pub mod guard;
+pub mod mismatch;
 pub mod packetization;
 pub mod packetize;
 pub mod reassembly;

@@ -29,6 +29,11 @@ pub enum CapsError {
         /// The element that converts.
         element: &'static str,
     },
+    /// RTP caps have no room for what a raw picture needs.
+    #[error(
+        "raw video ({0}) loses its format in RTP: put an encoder before sframeenc (vp8enc, x264enc ! h264parse, ...)"
+    )]
+    RawVideo(String),
     /// L16 has the sample rate as clock rate.
     #[error("caps of raw audio need a field \"rate\" in Hz")]
     NoRate,
@@ -80,6 +85,7 @@ pub fn rtp_format(frames: &gst::StructureRef) -> Result<RtpFormat, CapsError> {
         .map_err(|_| CapsError::NoOriginalMediaType)?;
     let codec = table::by_media_type(media_type);
     check_form(codec, frames)?;
+    refuse_raw_video(media_type)?;
     let mut fields = gst::Structure::new_empty("fields");
     let mut clock_rate = codec.clock_rate;
     let channels = frames.get::<i32>("channels").ok();
@@ -115,6 +121,15 @@ pub fn rtp_format(frames: &gst::StructureRef) -> Result<RtpFormat, CapsError> {
     })
 }
 
+/// Refuses pictures that are nothing without size and pixel format. Elements behind a receiver trust raw caps to be
+/// whole: videoconvert runs into assertions without.
+fn refuse_raw_video(media_type: &str) -> Result<(), CapsError> {
+    match media_type {
+        "video/x-raw" | "video/x-bayer" => Err(CapsError::RawVideo(media_type.to_owned())),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses frames that a receiver would take for another form of the same media: RTP names only the codec.
 fn check_form(codec: &'static Codec, frames: &gst::StructureRef) -> Result<(), CapsError> {
     let wrong = |field, found, needed, element| {
@@ -137,6 +152,10 @@ fn check_form(codec: &'static Codec, frames: &gst::StructureRef) -> Result<(), C
     for &(field, needed) in codec.fields {
         match frames.get::<&str>(field) {
             Ok(found) if found != needed => return wrong(field, found.to_owned(), needed, converter),
+            // Samples that nobody has said to be of this form are probably of the machine's own, S16LE.
+            Err(_) if (codec.encoding_name, field) == ("L16", "format") => {
+                return wrong(field, "(none)".to_owned(), needed, converter);
+            }
             _ => {}
         }
     }
@@ -178,7 +197,10 @@ pub fn codec(rtp: &gst::StructureRef) -> Result<&'static Codec, CapsError> {
 pub fn frame_caps(rtp: &gst::StructureRef, codec: &Codec) -> Result<gst::Caps, CapsError> {
     let mut caps = gst::Structure::new_empty(table::SFRAME);
     let media_type = match rtp.get::<&str>(table::DATA_MEDIA_TYPE) {
-        Ok(name) if codec.encoding_name == table::DATA_ENCODING => name,
+        Ok(name) if codec.encoding_name == table::DATA_ENCODING => {
+            refuse_raw_video(name)?;
+            name
+        }
         _ => codec.media_type,
     };
     caps.set(table::ORIGINAL_MEDIA_TYPE, media_type);
@@ -301,6 +323,22 @@ mod tests {
             ("video/x-h264,stream-format=avc", "h264parse"),
             ("video/x-av1,alignment=frame", "av1parse"),
             ("audio/x-raw,format=S16LE,rate=8000", "format=S16BE"),
+            ("audio/x-raw,format=U8,rate=8000", "format=S16BE"),
+            ("audio/x-raw,format=S24BE,rate=8000", "format=S16BE"),
+            ("audio/x-raw,format=F32LE,rate=8000", "format=S16BE"),
+            ("audio/x-raw,rate=8000,channels=1", "format=S16BE"),
+            (
+                "audio/x-raw,format=S16BE,layout=non-interleaved,rate=8000",
+                "layout=interleaved",
+            ),
+            (
+                "video/x-raw,format=I420,width=320,height=240",
+                "put an encoder before sframeenc",
+            ),
+            (
+                "video/x-bayer,format=bggr,width=320,height=240",
+                "put an encoder before sframeenc",
+            ),
             ("audio/x-mulaw,rate=16000", "rate=8000"),
             ("audio/x-alaw,rate=8000,channels=2", "channels=1"),
             ("audio/x-opus,channels=6", "channels=2"),
@@ -372,6 +410,8 @@ mod tests {
             error.contains("THEORA") && error.contains("VP8, VP9, AV1"),
             "{error}"
         );
+        let raw = back("encoding-name=X-SFRAME-DATA,media-type=(string)video/x-raw").unwrap_err();
+        assert_eq!(raw, CapsError::RawVideo("video/x-raw".to_owned()));
         assert_eq!(back("payload=96").unwrap_err(), CapsError::NoEncodingName);
         assert_eq!(back("clock-rate=90000").unwrap_err(), CapsError::NoEncodingName);
         assert_eq!(back("encoding-name=L16").unwrap_err(), CapsError::BadClockRate(0));

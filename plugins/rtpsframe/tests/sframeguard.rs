@@ -382,6 +382,82 @@ fn violations_are_told_on_the_bus() {
     assert_eq!(count(&element(&h), "violations"), 20);
 }
 
+/// The texts of the warnings on the bus.
+fn warnings(bus: &gst::Bus) -> Vec<String> {
+    std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Warning]))
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Warning(w) => Some(w.error().message().to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_stream_that_was_never_sframe_is_warned_about_once_in_a_run() {
+    let json = "application/x-sframe,original-media-type=application/json";
+    for (launch, caps, advice) in [
+        (
+            "sframeguard",
+            RTP,
+            "if the sender has packetization=codec, set it here too",
+        ),
+        (
+            "sframeguard packetization=codec",
+            RTP,
+            "if the sender has packetization=sframe",
+        ),
+        ("sframeguard", json, "do not come from sframeenc"),
+    ] {
+        let mut h = harness(launch);
+        let guard = element(&h);
+        let bus = bus(&guard);
+        for run in 0..2 {
+            h.set_src_caps_str(caps);
+            for n in 0..100 {
+                // Neither a descriptor nor a header of SFrame, nor VP8.
+                let packet = match caps == RTP {
+                    true => rtp(SSRC + u32::from(n % 2), n, &[0x1f, 0xff, 0xff, 0xff]),
+                    false => gst::Buffer::from_slice([0xff; 3]),
+                };
+                h.push(packet).unwrap();
+            }
+            let told = warnings(&bus);
+            assert_eq!(told.len(), 1, "{launch} {run}: {told:?}");
+            assert!(told[0].contains(advice), "{told:?}");
+            assert_eq!(told[0].contains("SSRC 0x00000007"), caps == RTP, "{told:?}");
+            guard.set_state(gst::State::Ready).unwrap();
+            guard.set_state(gst::State::Playing).unwrap();
+        }
+    }
+}
+
+#[test]
+fn violations_of_a_proven_stream_are_no_wrong_setting() {
+    let mut h = guard(RTP);
+    let bus = bus(&element(&h));
+    // One damaged packet, then a stream as it should be, then one that breaks until it is held again.
+    h.push(clear(0)).unwrap();
+    for n in 1..10 {
+        h.push(sealed(SSRC, n)).unwrap();
+    }
+    for n in 10..60 {
+        h.push(clear(n)).unwrap();
+    }
+    assert!(!streams(&stats(&element(&h)))[0].get::<bool>("proven").unwrap());
+    assert_eq!(warnings(&bus), [""; 0]);
+}
+
+#[test]
+fn a_list_of_unsealed_packets_is_warned_about_too() {
+    let h = guard(RTP);
+    let bus = bus(&element(&h));
+    h.srcpad()
+        .unwrap()
+        .push_list((0..50).map(clear).collect())
+        .unwrap();
+    assert_eq!(warnings(&bus).len(), 1);
+}
+
 #[test]
 fn the_end_drops_what_is_held_and_posts_the_stats() {
     let mut h = guard(RTP);
@@ -513,12 +589,16 @@ fn caps_that_cannot_be_checked_are_an_error_that_says_what_to_do() {
         let mut h = harness(launch);
         let bus = bus(&element(&h));
         h.set_src_caps_str(caps);
-        assert!(h.push(sealed(SSRC, 0)).is_err(), "{caps}");
+        for n in 0..5 {
+            assert!(h.push(sealed(SSRC, n)).is_err(), "{caps}");
+        }
         let error = bus.pop_filtered(&[gst::MessageType::Error]).unwrap();
         let gst::MessageView::Error(error) = error.view() else {
             unreachable!()
         };
         assert!(error.error().to_string().contains(hint), "{error:?}");
+        let again = bus.pop_filtered(&[gst::MessageType::Error]);
+        assert!(again.is_none(), "one error, however often the caps are offered");
     }
 }
 

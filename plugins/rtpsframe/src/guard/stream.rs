@@ -120,6 +120,7 @@ pub struct Stream {
     sequence: Sequence,
     run: Run,
     proven: bool,
+    ever_proven: bool,
     kid: u64,
     /// The KID that is proven, or proves the stream.
     current: Option<Track>,
@@ -136,6 +137,11 @@ impl Stream {
     /// Whether its packets pass.
     pub fn proven(&self) -> bool {
         self.proven
+    }
+
+    /// Whether they did at any time.
+    pub fn ever_proven(&self) -> bool {
+        self.ever_proven
     }
 
     /// KID of the newest accepted frame start; 0 before.
@@ -272,6 +278,7 @@ impl Stream {
         let needed = needed.saturating_add(u32::from(self.setbacks));
         if self.current.is_some_and(|track| track.starts >= needed) {
             self.proven = true;
+            self.ever_proven = true;
             self.setbacks = 0;
             self.strikes = 0;
             self.doubt = false;

@@ -26,6 +26,7 @@ use gst_e2ee_common::caps_table as table;
 use gst_rtp::prelude::*;
 use gst_rtp::subclass::prelude::*;
 
+use crate::mismatch::{self, Mismatch};
 use crate::packetization::{OpaqueFormat, Packetization};
 use crate::reassembly::{Body, Frame, Outcome, Position, Reassembler};
 use crate::{base_stats, rtp_caps, rtp_packet};
@@ -65,6 +66,15 @@ enum Format {
     Opaque(OpaqueFormat),
 }
 
+impl Format {
+    fn opaque(self) -> Option<OpaqueFormat> {
+        match self {
+            Self::SFrame => None,
+            Self::Opaque(format) => Some(format),
+        }
+    }
+}
+
 /// What comes out: sealed frames, or RTP packets with sealed payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Output {
@@ -101,6 +111,7 @@ struct State {
     announced: Option<Output>,
     reassembler: Reassembler,
     first: Option<First>,
+    mismatch: Mismatch,
     /// Packets that joining payloads (T=1) has saved, to be subtracted from sequence numbers.
     saved: u64,
 }
@@ -114,6 +125,7 @@ impl State {
             announced: None,
             reassembler: Reassembler::new(settings.max_frame_size as usize),
             first: None,
+            mismatch: Mismatch::default(),
             saved: 0,
         }
     }
@@ -324,6 +336,14 @@ impl RTPBaseDepayloadImpl for RtpSFrameDepay {
             Format::Opaque(OpaqueFormat::Vp8) => state.reassembler.push_vp8(at, rtp.is_marker(), payload),
             Format::Opaque(OpaqueFormat::Opus) => state.reassembler.push_whole(at, payload),
         };
+        let of_other = mismatch::is_of_other(state.format.opaque(), rtp.is_marker(), payload);
+        let complete = matches!(outcome, Outcome::Complete(_));
+        if let Some(packets) = state.mismatch.note(of_other, complete) {
+            let format = state.format;
+            drop(state);
+            self.warn_of_mismatch(packets, format);
+            state = self.state();
+        }
         let frame = match outcome {
             Outcome::Nothing => return None,
             Outcome::Started => {
@@ -493,10 +513,31 @@ impl RtpSFrameDepay {
             state.reassembler.reset();
             state.first = None;
         }
+        state.mismatch.restart();
+        state.refused = None;
         state.format = format;
         state.rtp_caps = Some(caps.clone());
         state.announced = None;
         Ok(())
+    }
+
+    /// Packets come, but not as `packetization` has it.
+    fn warn_of_mismatch(&self, packets: u32, format: Format) {
+        let what = match format {
+            Format::SFrame => {
+                "without SFrame descriptor: if the sender has packetization=codec, set it here too; otherwise these \
+                 packets are not sealed, and sframeenc ! rtpsframepay are missing on the sender"
+            }
+            Format::Opaque(_) => {
+                "with an SFrame descriptor, which packetization=codec does not expect: the sender's rtpsframepay \
+                 has packetization=sframe (the default), set it here too"
+            }
+        };
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Format,
+            ("{packets} packets in a row came {what}")
+        );
     }
 
     /// Tells the base class the RTP clock, which it shows in `stats` and uses for the segment.

@@ -96,8 +96,19 @@ struct State {
     static_pt: bool,
     /// Bytes that header extensions take at most.
     header_extensions: usize,
+    /// The segment upstream was not in time.
+    untimed: bool,
+    told: Told,
     counters: Counters,
     drop_warning: RateLimit,
+}
+
+/// What the user was told in this run; once is enough.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    clear_prefix: bool,
+    sealed_whole: bool,
+    untimed: bool,
 }
 
 impl Default for State {
@@ -107,6 +118,8 @@ impl Default for State {
             refused: None,
             static_pt: false,
             header_extensions: 0,
+            untimed: false,
+            told: Told::default(),
             counters: Counters::default(),
             drop_warning: RateLimit::new(Duration::from_secs(5)),
         }
@@ -276,7 +289,13 @@ impl ElementImpl for RtpSFramePay {
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         if transition == gst::StateChange::ReadyToPaused {
-            *self.state() = State::default();
+            let mut state = self.state();
+            *state = State {
+                // The base class keeps the payload type of the run before.
+                static_pt: state.static_pt,
+                ..State::default()
+            };
+            drop(state);
             self.src_caps_changed.store(true, Relaxed);
         }
         let result = self.parent_change_state(transition)?;
@@ -291,6 +310,10 @@ impl RTPBasePayloadImpl for RtpSFramePay {
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         gst::debug!(CAT, imp = self, "Sealed frames are {caps}");
         self.configure(caps).map_err(|what| {
+            // A flush or a stop is no fault of anybody.
+            if self.obj().src_pad().pad_flags().contains(gst::PadFlags::FLUSHING) {
+                return gst::loggable_error!(CAT, "{what}, which is flushing");
+            }
             // Sources offer the same caps with every buffer again; one error is enough.
             if self.state().refused.replace(caps.clone()).as_ref() != Some(caps) {
                 gst::element_imp_error!(self, gst::StreamError::Format, ("{}", what));
@@ -304,13 +327,18 @@ impl RTPBasePayloadImpl for RtpSFramePay {
         let len = buffer.size();
         let sources = self.sources(&buffer);
         let caps_changed = self.src_caps_changed.swap(false, Relaxed);
-        let (format, extensions) = {
+        let (format, extensions, warn_untimed) = {
             let mut state = self.state();
             if caps_changed {
                 state.header_extensions = header_extensions::room(obj.src_pad().current_caps(), &buffer);
             }
-            (state.format, state.header_extensions)
+            let warn = state.untimed && !state.told.untimed && buffer.dts_or_pts().is_none();
+            state.told.untimed |= warn;
+            (state.format, state.header_extensions, warn)
         };
+        if warn_untimed {
+            self.warn_of_no_times();
+        }
         let header = RTP_HEADER_LEN + CSRC_LEN * sources.len();
         let max = self
             .mtu()
@@ -358,7 +386,7 @@ impl RTPBasePayloadImpl for RtpSFramePay {
             // Before it goes on: applications stop reading the bus at EOS.
             self.post_stats();
         }
-        self.parent_sink_event(event)
+        self.parent_sink_event(self.segment_in_time(event))
     }
 }
 
@@ -371,21 +399,35 @@ impl RtpSFramePay {
         let rtp = rtp_caps::rtp_format(frames).map_err(|e| e.to_string())?;
         let name = rtp.codec.encoding_name;
         let mut fields = rtp.fields;
+        let clear_prefix = frames.get::<&str>(table::CLEAR_PREFIX);
         let format = match settings.packetization {
             Packetization::Sframe => {
                 fields.set(table::A_SFRAME, "");
-                if frames.get::<&str>(table::CLEAR_PREFIX) == Ok(table::CLEAR_PREFIX_CODEC) {
+                if clear_prefix == Ok(table::CLEAR_PREFIX_CODEC) && self.first_time(|t| &mut t.clear_prefix) {
                     gst::element_imp_warning!(
                         self,
                         gst::StreamError::Format,
                         ("Frames begin with clear bytes of the codec, which is not SFrame over RTP and \
-                             sframeguard drops it: set clear-prefix=none on sframeenc, or packetization=codec here")
+                          sframeguard drops it: set clear-prefix=none on sframeenc, or packetization=codec here")
                     );
                 }
                 Format::SFrame
             }
             Packetization::Codec => match OpaqueFormat::of(name) {
-                Some(OpaqueFormat::Vp8) => Format::Vp8,
+                Some(OpaqueFormat::Vp8) => {
+                    if clear_prefix == Ok(table::CLEAR_PREFIX_NONE)
+                        && self.first_time(|t| &mut t.sealed_whole)
+                    {
+                        // For information only: this is what browsers' own senders may do.
+                        gst::element_imp_info!(
+                            self,
+                            gst::StreamError::Format,
+                            ("VP8 frames are sealed whole: browsers open them, stock depayloaders and SFUs that look \
+                              for keyframes do not; set clear-prefix=codec on sframeenc for these")
+                        );
+                    }
+                    Format::Vp8
+                }
                 Some(OpaqueFormat::Opus) => Format::Opus,
                 None => {
                     return Err(format!(
@@ -414,7 +456,46 @@ impl RtpSFramePay {
         }
         obj.set_options(rtp.codec.media, !static_pt, name, rtp.clock_rate);
         obj.set_outcaps(Some(&fields))
-            .map_err(|_| format!("what follows rtpsframepay does not take {name} as RTP: check its caps"))
+            .map_err(|_| format!("what follows rtpsframepay does not take {name} as RTP: check its caps"))?;
+        self.state().refused = None;
+        Ok(())
+    }
+
+    /// RTP is about time. A segment in anything else becomes an open one in time, as parsers and decoders do it, so
+    /// that the times that the frames have (appsrc sets them in any format) are running times.
+    fn segment_in_time(&self, event: gst::Event) -> gst::Event {
+        let gst::EventView::Segment(segment) = event.view() else {
+            return event;
+        };
+        let untimed = segment.segment().format() != gst::Format::Time;
+        self.state().untimed = untimed;
+        if !untimed {
+            return event;
+        }
+        gst::debug!(
+            CAT,
+            imp = self,
+            "Putting time in the place of {:?}",
+            segment.segment()
+        );
+        gst::event::Segment::builder(&gst::FormattedSegment::<gst::ClockTime>::new())
+            .seqnum(event.seqnum())
+            .running_time_offset(event.running_time_offset())
+            .build()
+    }
+
+    fn warn_of_no_times(&self) {
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Format,
+            ("RTP needs buffers with times, and these have none: all packets get the same timestamp. Use appsrc \
+              format=time with timestamps, or a parser that sets them, before sframeenc")
+        );
+    }
+
+    /// Whether the user was not yet told in this run; now he is.
+    fn first_time(&self, told: impl FnOnce(&mut Told) -> &mut bool) -> bool {
+        !std::mem::replace(told(&mut self.state().told), true)
     }
 
     /// Sets the payload type without claiming it as the application's choice, which the property would do.

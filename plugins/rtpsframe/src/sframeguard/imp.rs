@@ -4,7 +4,7 @@
 //! until it has proven that it has SFrame's form and is then released in order, so that its first keyframe is not
 //! lost. Afterwards each packet is still checked. What fails is dropped, counted in `stats` and told in an element
 //! message `sframe-guard-violation` (`ssrc` u32, `count` u64 since the last message, `cause` string; at most one a
-//! second). `stats` is posted as element message `sframeguard-stats` at EOS and when the element stops.
+//! second). The first stream that was never SFrame is also told in a warning, once in a run: a setting may not fit. `stats` is posted as element message `sframeguard-stats` at EOS and when the element stops.
 //!
 //! **What it cannot do:** prove that anything is encrypted. Whoever writes SFrame headers with advancing counters
 //! before plaintext gets through. It catches senders and relays that send in clear by mistake, and it shows that the
@@ -44,7 +44,7 @@ use gst::subclass::prelude::*;
 use gst_e2ee_common::caps_table;
 
 use super::ClearPrefix;
-use crate::guard::{Clear, Config, Format, Guard, Input, Report, Verdict};
+use crate::guard::{Clear, Config, Format, Guard, Input, Report, Unsealed, Verdict};
 use crate::packetization::{OpaqueFormat, Packetization};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -72,6 +72,8 @@ struct Settings {
 struct State {
     settings: Settings,
     guard: Guard<gst::Buffer>,
+    /// Caps that an error message was already posted for.
+    refused: Option<gst::Caps>,
 }
 
 impl Default for State {
@@ -79,6 +81,7 @@ impl Default for State {
         Self {
             settings: Settings::default(),
             guard: Guard::new(Config::default()),
+            refused: None,
         }
     }
 }
@@ -97,6 +100,7 @@ struct Output {
     released: Vec<gst::Buffer>,
     forward: bool,
     report: Option<Report>,
+    unsealed: Option<Unsealed>,
 }
 
 /// The implementation of [`super::SFrameGuard`].
@@ -135,13 +139,14 @@ impl SFrameGuard {
                     Output {
                         released,
                         forward: true,
-                        report: None,
+                        ..Output::default()
                     }
                 }
                 Verdict::Drop { cause, report } => {
                     gst::debug!(CAT, imp = self, "Dropping {buffer:?}: {cause}");
                     Output {
                         report,
+                        unsealed: guard.take_unsealed(),
                         ..Output::default()
                     }
                 }
@@ -162,6 +167,7 @@ impl SFrameGuard {
         let judged = self.judge(&mut self.state().guard, &buffer);
         let output = judged.ok_or_else(|| self.unreadable())?;
         self.report(output.report);
+        self.warn_of_unsealed(output.unsealed);
         match (output.released, output.forward) {
             (_, false) => Ok(gst::FlowSuccess::Ok),
             (released, true) if released.is_empty() => self.srcpad.push(buffer),
@@ -175,6 +181,7 @@ impl SFrameGuard {
     fn chain_list(&self, list: gst::BufferList) -> Result<gst::FlowSuccess, gst::FlowError> {
         let mut passed: Vec<gst::Buffer> = Vec::new();
         let mut reports = Vec::new();
+        let mut unsealed = None;
         // Position of the first buffer that did not simply pass; up to there nothing is copied.
         let mut changed_at = None;
         {
@@ -185,6 +192,7 @@ impl SFrameGuard {
                     return Err(self.unreadable());
                 };
                 reports.extend(output.report);
+                unsealed = unsealed.or(output.unsealed);
                 if changed_at.is_none() && (!output.forward || !output.released.is_empty()) {
                     changed_at = Some(i);
                     passed.extend(list.iter_owned().take(i));
@@ -198,6 +206,7 @@ impl SFrameGuard {
         for report in reports {
             self.report(Some(report));
         }
+        self.warn_of_unsealed(unsealed);
         match changed_at {
             None => self.srcpad.push_list(list),
             Some(_) if passed.is_empty() => Ok(gst::FlowSuccess::Ok),
@@ -222,6 +231,39 @@ impl SFrameGuard {
         self.post(structure);
     }
 
+    /// A stream that never was SFrame is more often a setting that does not fit than an attack, and people who try
+    /// things with gst-launch-1.0 see warnings, but no element messages.
+    fn warn_of_unsealed(&self, unsealed: Option<Unsealed>) {
+        let Some(Unsealed { ssrc, packets, cause }) = unsealed else {
+            return;
+        };
+        let (frames, packetization) = {
+            let state = self.state();
+            let frames = matches!(state.guard.config().input, Input::Frames(_));
+            (frames, state.settings.packetization)
+        };
+        let (what, advice) = match (frames, packetization) {
+            (true, _) => (
+                format!("{packets} frames are"),
+                "their caps say application/x-sframe, but they do not come from sframeenc as they were sealed",
+            ),
+            (false, Packetization::Sframe) => (
+                format!("{packets} packets of SSRC {ssrc:#010x} are"),
+                "if the sender has packetization=codec, set it here too; otherwise this is unsealed media",
+            ),
+            (false, Packetization::Codec) => (
+                format!("{packets} packets of SSRC {ssrc:#010x} are"),
+                "if the sender has packetization=sframe (the default), set it here too; if it has the other \
+                 clear-prefix, set that here; otherwise this is unsealed media",
+            ),
+        };
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::WrongType,
+            ("{what} not SFrame (cause {cause}) and do not pass: {advice}")
+        );
+    }
+
     fn post(&self, structure: gst::Structure) {
         let element = self.obj();
         let message = gst::message::Element::builder(structure).src(&*element).build();
@@ -241,7 +283,7 @@ impl SFrameGuard {
 
     fn sink_event(&self, event: gst::Event) -> bool {
         match event.view() {
-            gst::EventView::Caps(caps) if !self.set_caps(caps.caps()) => return false,
+            gst::EventView::Caps(caps) if !self.set_caps(&caps.caps_owned()) => return false,
             gst::EventView::FlushStop(_) => self.state().guard.flush(),
             gst::EventView::Eos(_) => self.finish(),
             _ => {}
@@ -249,17 +291,22 @@ impl SFrameGuard {
         gst::Pad::event_default(&self.sinkpad, Some(&*self.obj()), event)
     }
 
-    fn set_caps(&self, caps: &gst::CapsRef) -> bool {
+    fn set_caps(&self, caps: &gst::Caps) -> bool {
         let mut state = self.state();
         match input(caps, &state.settings) {
             Ok(input) => {
                 gst::debug!(CAT, imp = self, "{caps:?}: {input:?}");
                 state.change(|config| config.input = input);
+                state.refused = None;
                 true
             }
             Err(error) => {
+                // Payloaders offer the same caps with every buffer again; one error is enough.
+                let again = state.refused.replace(caps.clone()).as_ref() == Some(caps);
                 drop(state);
-                gst::element_imp_error!(self, gst::StreamError::WrongType, ("{error}"));
+                if !again {
+                    gst::element_imp_error!(self, gst::StreamError::WrongType, ("{error}"));
+                }
                 false
             }
         }
@@ -571,6 +618,7 @@ impl ElementImpl for SFrameGuard {
                 ..state.guard.config().clone()
             };
             state.guard = Guard::new(config);
+            state.refused = None;
         }
         let success = self.parent_change_state(transition)?;
         if transition == gst::StateChange::PausedToReady {

@@ -50,6 +50,77 @@ fn vp8_goes_out_with_the_descriptor_of_its_payload_format() {
 }
 
 #[test]
+fn vp8_sealed_whole_says_once_who_cannot_open_it() {
+    for (media, clear_prefix, told) in [
+        ("video/x-vp8", "none", true),
+        ("video/x-vp8", "codec", false),
+        ("audio/x-opus", "none", false),
+    ] {
+        let mut pay = Bench::new("rtpsframepay packetization=codec");
+        for width in [320, 640] {
+            let caps = format!("{},width={width}", sealed(media, clear_prefix));
+            pay.harness.set_src_caps_str(&caps);
+        }
+        let info = pay.info();
+        assert_eq!(info.is_some(), told, "{media} {clear_prefix}: {info:?}");
+        assert!(info.is_none_or(|text| text.contains("set clear-prefix=codec on sframeenc")));
+        assert_eq!((pay.info(), pay.warning()), (None, None));
+    }
+}
+
+/// A road whose ends do not agree on the packetization, and caps that say so nowhere, as people write them by hand.
+fn mismatch(pay: &str, depay: &str, media: &str, encoding_name: &str, frames: u64) -> Bench {
+    let caps = format!("application/x-rtp,media=video,encoding-name={encoding_name},clock-rate=90000");
+    let mut sender = Bench::new(&format!("rtpsframepay mtu=500 {pay}"));
+    sender.harness.set_src_caps_str(&sealed(media, "none"));
+    let mut receiver = Bench::new(&format!("rtpsframedepay {depay}"));
+    receiver.harness.set_src_caps_str(&caps);
+    for n in 0..frames {
+        // KID 1, one byte of counter, then what could be ciphertext.
+        let body = [
+            &[0x18, 8 + n as u8][..],
+            &pattern(if media == "video/x-vp8" { 2000 } else { 160 }),
+        ]
+        .concat();
+        sender
+            .harness
+            .push(frame(&body, gst::ClockTime::from_mseconds(20 * n)))
+            .unwrap();
+        for packet in sender.pull_all() {
+            receiver.harness.push(packet).unwrap();
+        }
+    }
+    receiver
+}
+
+#[test]
+fn ends_that_do_not_agree_are_told_once_what_to_set() {
+    const CODEC: &str = "packetization=codec";
+    for (media, name) in [("video/x-vp8", "VP8"), ("audio/x-opus", "OPUS")] {
+        for (pay, depay, advice) in [
+            (
+                CODEC,
+                "",
+                "if the sender has packetization=codec, set it here too",
+            ),
+            ("", CODEC, "packetization=sframe (the default), set it here too"),
+        ] {
+            let receiver = mismatch(pay, depay, media, name, 100);
+            let warning = receiver.warning().unwrap();
+            assert!(warning.contains(advice), "{warning}");
+            assert_eq!(receiver.warning(), None, "{media}: once");
+            let few = mismatch(pay, depay, media, name, 20);
+            assert_eq!(few.warning(), None, "{media}: some strange packets are no reason");
+        }
+        for both in ["", CODEC] {
+            let mut receiver = mismatch(both, both, media, name, 100);
+            assert_eq!(receiver.warning(), None, "{media} {both}");
+            assert_eq!(receiver.pull_all().len(), 100);
+        }
+    }
+}
+
+#[test]
 fn opus_goes_out_as_it_is() {
     let mut pay = Bench::new("rtpsframepay packetization=codec seqnum-offset=1");
     pay.harness.set_src_caps_str(&sealed("audio/x-opus", "none"));

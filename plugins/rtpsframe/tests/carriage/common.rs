@@ -83,6 +83,15 @@ impl Bench {
         Some(warning.error().message().to_owned())
     }
 
+    /// The text of the first information on the bus.
+    pub fn info(&self) -> Option<String> {
+        let message = self.bus.pop_filtered(&[gst::MessageType::Info])?;
+        let gst::MessageView::Info(info) = message.view() else {
+            return None;
+        };
+        Some(info.error().message().to_owned())
+    }
+
     /// Element messages of this name that are on the bus.
     pub fn messages(&self, name: &str) -> Vec<gst::Structure> {
         std::iter::from_fn(|| self.bus.pop())

@@ -97,6 +97,69 @@ fn malformed_packets_are_counted_and_cost_their_frame() {
 }
 
 #[test]
+fn a_stream_that_nobody_sealed_is_warned_about_in_each_run() {
+    let mut bench = depay("");
+    for _ in 0..2 {
+        for n in 0..200 {
+            bench
+                .harness
+                .push(Packet::raw(n, u32::from(n), true, &[0x7c, 0x85, 1, 2, 3]).buffer())
+                .unwrap();
+        }
+        let warning = bench.warning().unwrap();
+        assert!(warning.contains("these packets are not sealed"), "{warning}");
+        assert_eq!(bench.warning(), None);
+        let element = bench.element("rtpsframedepay");
+        element.set_state(gst::State::Ready).unwrap();
+        element.set_state(gst::State::Playing).unwrap();
+        bench.harness.set_src_caps_str(RTP);
+    }
+}
+
+#[test]
+fn strange_packets_among_frames_are_only_counted() {
+    let mut bench = depay("");
+    for n in 0..500 {
+        let payload = if n % 20 == 0 { S | E } else { 0x7c };
+        bench
+            .harness
+            .push(Packet::new(n, u32::from(n), payload, b"x").buffer())
+            .unwrap();
+    }
+    assert_eq!(bench.stat("rtpsframedepay", "malformed"), 475);
+    assert_eq!(bench.warning(), None);
+}
+
+/// What `sframedec` does with a frame that shares its packet's memory: opens it in place, in a copy.
+#[test]
+fn frames_can_be_made_writable_whatever_they_share() {
+    for packets in [1usize, 2, 17, 40] {
+        let sent = pattern(100 * packets);
+        let mut bench = depay("");
+        let mut kept = Vec::new();
+        for (n, chunk) in sent.chunks(100).enumerate() {
+            let start = if n == 0 { S } else { 0 };
+            let end = if n + 1 == packets { E } else { 0 };
+            let packet = Packet::new(n as u16, 7, start | end, chunk).buffer();
+            kept.push((packet.clone(), bytes(&packet)));
+            bench.harness.push(packet).unwrap();
+        }
+        let mut frame = bench.harness.pull().unwrap();
+        let mut map = frame.make_mut().map_writable().unwrap();
+        assert!(map[..] == sent, "{packets} packets");
+        map.fill(0xff);
+        drop(map);
+        assert!(bytes(&frame).iter().all(|&b| b == 0xff));
+        for (packet, before) in kept {
+            assert!(
+                bytes(&packet) == before,
+                "the packets that others hold stay as they are"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_is_not_rtp_is_counted_as_malformed() {
     let mut bench = depay("");
     for garbage in [&b"x"[..], &[0; 40], &[]] {

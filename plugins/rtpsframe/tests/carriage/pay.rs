@@ -263,19 +263,132 @@ fn caps_that_cannot_go_into_rtp_are_an_error_that_says_what_to_do() {
             "application/x-sframe,original-media-type=(string)video/x-h264,stream-format=avc",
             "h264parse",
         ),
+        (
+            "application/x-sframe,original-media-type=(string)video/x-raw,format=I420,width=320,height=240",
+            "put an encoder before sframeenc",
+        ),
+        (
+            "application/x-sframe,original-media-type=(string)audio/x-raw,format=F32LE,rate=48000,channels=1",
+            "format=S16BE",
+        ),
     ] {
         let mut pay = Bench::new("rtpsframepay");
         pay.harness.set_src_caps_str(caps);
-        assert!(pay.harness.push(frame(b"sealed", ms(0))).is_err());
+        for n in 0..5 {
+            assert!(pay.harness.push(frame(b"sealed", ms(n))).is_err());
+        }
         let error = pay.error().unwrap();
         assert!(error.contains(advice), "{error}");
+        assert_eq!(pay.error(), None, "one error, however often the caps are offered");
     }
+}
+
+#[test]
+fn refused_caps_are_told_again_after_others_were_taken() {
+    let mut pay = Bench::new("rtpsframepay");
+    for _ in 0..2 {
+        pay.harness.set_src_caps_str("application/x-sframe");
+        assert!(pay.harness.push(frame(b"sealed", ms(0))).is_err());
+        assert!(pay.error().is_some());
+        pay.harness.set_src_caps_str(VP8);
+        pay.harness.push(frame(b"sealed", ms(0))).unwrap();
+    }
+    assert_eq!(pay.error(), None);
+}
+
+#[test]
+fn caps_while_the_source_pad_is_flushing_are_nobodys_fault() {
+    let mut pay = Bench::new("rtpsframepay");
+    let src = pay.element("rtpsframepay").static_pad("src").unwrap();
+    src.set_active(false).unwrap();
+    pay.harness.set_src_caps_str(VP8);
+    assert!(pay.harness.push(frame(b"sealed", ms(0))).is_err());
+    assert_eq!(pay.error(), None);
 }
 
 #[test]
 fn clear_bytes_before_the_ciphertext_are_warned_about() {
     let caps = VP8.replace("clear-prefix=(string)none", "clear-prefix=(string)codec");
-    let pay = pay("", &caps);
+    let mut pay = pay("", &caps);
+    pay.harness
+        .set_src_caps_str(&caps.replace("width=640", "width=320"));
     let warning = pay.warning().unwrap();
     assert!(warning.contains("packetization=codec"), "{warning}");
+    assert_eq!(pay.warning(), None, "not with every size");
+}
+
+const JSON: &str = "application/x-sframe,original-media-type=(string)application/json";
+
+/// A payloader behind a source that counts bytes.
+fn pay_in_bytes() -> Bench {
+    let mut pay = pay("", JSON);
+    let segment = gst::FormattedSegment::<gst::format::Bytes>::new();
+    assert!(pay.harness.push_event(gst::event::Segment::new(&segment)));
+    pay
+}
+
+fn last_segment(bench: &mut Bench) -> gst::Segment {
+    std::iter::from_fn(|| bench.harness.try_pull_event())
+        .filter_map(|event| match event.view() {
+            gst::EventView::Segment(segment) => Some(segment.segment().clone()),
+            _ => None,
+        })
+        .last()
+        .unwrap()
+}
+
+#[test]
+fn buffers_with_times_in_a_segment_of_bytes_go_out_at_their_times() {
+    let mut pay = pay_in_bytes();
+    for at in [0, 100, 250] {
+        pay.harness.push(frame(b"sealed", ms(at))).unwrap();
+    }
+    let expect = |seq: u16, timestamp| ExpectedPacket::new(seq).timestamp(timestamp);
+    check_packets(
+        &pay.pull_all(),
+        &[
+            expect(65534, 1000).pts(0),
+            expect(65535, 10_000).pts(100),
+            expect(0, 23_500).pts(250),
+        ],
+    );
+    let segment = last_segment(&mut pay);
+    assert_eq!(
+        segment,
+        *gst::FormattedSegment::<gst::ClockTime>::new().upcast_ref()
+    );
+    assert_eq!(pay.warning(), None);
+}
+
+#[test]
+fn buffers_without_any_times_are_warned_about_once() {
+    let mut pay = pay_in_bytes();
+    for _ in 0..3 {
+        pay.harness.push(gst::Buffer::from_slice(b"sealed")).unwrap();
+    }
+    assert_eq!(pay.pull_all().len(), 3);
+    let warning = pay.warning().unwrap();
+    assert!(warning.contains("appsrc format=time"), "{warning}");
+    assert_eq!(pay.warning(), None);
+    assert_eq!(pay.error(), None);
+}
+
+#[test]
+fn the_payload_type_of_a_run_does_not_stay_for_the_next() {
+    let mulaw = "application/x-sframe,original-media-type=(string)audio/x-mulaw";
+    let mut pay = pay("", mulaw);
+    for (caps, expected) in [(mulaw, 0), (VP8, 96), (mulaw, 0), (VP8, 96)] {
+        pay.harness.set_src_caps_str(caps);
+        pay.harness.push(frame(b"sealed", ms(0))).unwrap();
+        let packets = pay.pull_all();
+        with_rtp(&packets[0], |rtp| {
+            assert_eq!(rtp.payload_type(), expected, "{caps}")
+        });
+        pay.harness
+            .element()
+            .unwrap()
+            .set_state(gst::State::Null)
+            .unwrap();
+        pay.harness.play();
+    }
 }
