@@ -38,7 +38,7 @@ fn frames_of_one_two_and_many_packets_open_and_leave_the_packets_as_they_are() {
             keys.dec("")
         ));
         // A second holder of each packet, as a relay's other branch or a retransmission buffer is.
-        let held: Arc<Mutex<Vec<(gst::Buffer, Vec<u8>)>>> = Arc::default();
+        let held = Arc::new(Mutex::new(Vec::<(gst::Buffer, Vec<u8>)>::new()));
         let hold = held.clone();
         let kind = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
         player.pad("depay", "sink").add_probe(kind, move |_, info| {

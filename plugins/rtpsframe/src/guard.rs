@@ -43,9 +43,6 @@ pub const FRAMES_SSRC: u32 = 0;
 /// 7, so that four times the default is more than they can imitate.
 const NO_DESCRIPTOR_FACTOR: u32 = 4;
 
-/// Violations of a stream without proof that are no single damaged packet.
-const UNSEALED_VIOLATIONS: u64 = 3;
-
 /// What arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
@@ -180,7 +177,7 @@ pub struct Report {
 pub struct Unsealed {
     /// The stream.
     pub ssrc: u32,
-    /// How many of its packets broke the form.
+    /// How many of its packets broke the form or its proof.
     pub packets: u64,
     /// Why the last of them did not pass.
     pub cause: Cause,
@@ -492,6 +489,11 @@ impl<T> Guard<T> {
         let start = form.is_ok_and(|f| f.start.is_some());
         let slot = self.table.get_mut(id);
         let judged = slot.stream.judge(&packet, form, needed);
+        if let (Some(packets), Once::Never) = (slot.stream.looks_unsealed(), &self.unsealed) {
+            // Other bytes than SFrame's name another KID in nearly every packet.
+            let cause = judged.err().unwrap_or(Cause::KidChanges);
+            self.unsealed = Once::Pending(Unsealed { ssrc, packets, cause });
+        }
         let outcome = match judged {
             Ok(Judged::Pass) => {
                 slot.stream.stats.passed(start, packet.bytes);
@@ -516,13 +518,6 @@ impl<T> Guard<T> {
                 // Nothing that came before a broken form may be released by what comes after it. (A proven
                 // stream holds nothing.)
                 if cause != Cause::Duplicate {
-                    let packets = slot.stream.stats.violations;
-                    if packets >= UNSEALED_VIOLATIONS
-                        && !slot.stream.ever_proven()
-                        && matches!(self.unsealed, Once::Never)
-                    {
-                        self.unsealed = Once::Pending(Unsealed { ssrc, packets, cause });
-                    }
                     self.totals.dropped_unproven += self.table.drop_held(id);
                 }
                 Err(Refusal { ssrc, cause })

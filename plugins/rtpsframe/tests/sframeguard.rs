@@ -432,6 +432,22 @@ fn a_stream_that_was_never_sframe_is_warned_about_once_in_a_run() {
 }
 
 #[test]
+fn plain_media_that_reads_like_headers_is_warned_about_too() {
+    let mut h = harness("sframeguard packetization=codec");
+    let bus = bus(&element(&h));
+    h.set_src_caps_str("application/x-rtp,media=audio,encoding-name=OPUS,clock-rate=48000,payload=96");
+    for n in 0..100u16 {
+        // A TOC byte, then a short and minimal SFrame header of any KID.
+        let body = [&[0xfc, (n * 37) as u8 & 0x77][..], &[0x5a; 60]].concat();
+        h.push(rtp(SSRC, n, &body)).unwrap();
+    }
+    assert_eq!(h.buffers_received(), 0);
+    let told = warnings(&bus);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("otherwise this is unsealed media"), "{told:?}");
+}
+
+#[test]
 fn violations_of_a_proven_stream_are_no_wrong_setting() {
     let mut h = guard(RTP);
     let bus = bus(&element(&h));

@@ -22,6 +22,8 @@ const MAX_STRIKES: u8 = 8;
 /// New KIDs that may follow each other without any of them proving itself: epochs change quickly while a call
 /// fills. Bytes that are no header at all look like a new KID in nearly every packet.
 const MAX_KID_CHANGES: u8 = 4;
+/// Violations of a stream without proof that are no accident.
+const UNSEALED_VIOLATIONS: u64 = 3;
 /// Longest extension of a proof, in frame starts.
 const MAX_SETBACKS: u8 = 8;
 
@@ -139,9 +141,11 @@ impl Stream {
         self.proven
     }
 
-    /// Whether they did at any time.
-    pub fn ever_proven(&self) -> bool {
-        self.ever_proven
+    /// Nothing of it was ever proven, and more is wrong than one damaged packet or a change of the key: how many
+    /// packets.
+    pub fn looks_unsealed(&self) -> Option<u64> {
+        let broken = self.stats.violations >= UNSEALED_VIOLATIONS || self.setbacks == MAX_SETBACKS;
+        (broken && !self.ever_proven).then_some(self.stats.violations.max(self.setbacks.into()))
     }
 
     /// KID of the newest accepted frame start; 0 before.

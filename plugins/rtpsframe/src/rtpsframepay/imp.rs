@@ -418,13 +418,10 @@ impl RtpSFramePay {
                     if clear_prefix == Ok(table::CLEAR_PREFIX_NONE)
                         && self.first_time(|t| &mut t.sealed_whole)
                     {
-                        // For information only: this is what browsers' own senders may do.
-                        gst::element_imp_info!(
-                            self,
-                            gst::StreamError::Format,
-                            ("VP8 frames are sealed whole: browsers open them, stock depayloaders and SFUs that look \
-                              for keyframes do not; set clear-prefix=codec on sframeenc for these")
-                        );
+                        // For information only: browsers' own senders do it. gst-launch-1.0 prints the second text.
+                        const WHOLE: &str = "VP8 frames are sealed whole: browsers open them, stock depayloaders and \
+                             SFUs that look for keyframes do not; set clear-prefix=codec on sframeenc for these";
+                        gst::element_imp_info!(self, gst::StreamError::Format, ("{WHOLE}"), ["{WHOLE}"]);
                     }
                     Format::Vp8
                 }

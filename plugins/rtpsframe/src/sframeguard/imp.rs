@@ -128,7 +128,10 @@ impl SFrameGuard {
                     forward: true,
                     ..Output::default()
                 },
-                Verdict::Hold => Output::default(),
+                Verdict::Hold => Output {
+                    unsealed: guard.take_unsealed(),
+                    ..Output::default()
+                },
                 Verdict::Release(released) => {
                     gst::info!(
                         CAT,
