@@ -7,6 +7,7 @@
 
 use gst::glib::Quark;
 use once_cell::sync::OnceCell;
+use std::ops::ControlFlow;
 
 /// Name of the meta and of its structure.
 pub const NAME: &str = "GstSFrameMeta";
@@ -91,6 +92,21 @@ impl<S: AsRef<str>> SFrameMeta<S> {
 }
 
 impl SFrameMeta {
+    /// Removes the meta of a buffer: of frames that were opened and sealed again, or that come with one from elsewhere.
+    pub fn remove_from(buffer: &mut gst::BufferRef) {
+        if buffer.iter_meta::<gst::Meta>().next().is_none() {
+            return;
+        }
+        buffer.foreach_meta_mut(|meta| {
+            let ours = meta.try_as_custom_meta().is_some_and(|meta| meta.has_name(NAME));
+            ControlFlow::Continue(if ours {
+                gst::buffer::BufferMetaForeachAction::Remove
+            } else {
+                gst::buffer::BufferMetaForeachAction::Keep
+            })
+        });
+    }
+
     /// Reads the meta of a buffer, if it has one.
     pub fn of(buffer: &gst::BufferRef) -> Option<Self> {
         known()?;

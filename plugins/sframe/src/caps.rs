@@ -9,7 +9,14 @@ use gst_e2ee_common::caps_table::{
 };
 
 /// RTP caps fields that carry codec data as text.
-const RTP_CODEC_DATA: &[&str] = &["sprop-parameter-sets", "sprop-vps", "sprop-sps", "sprop-pps"];
+const RTP_CODEC_DATA: &[&str] = &[
+    "sprop-parameter-sets",
+    "sprop-vps",
+    "sprop-sps",
+    "sprop-pps",
+    "configuration",
+    "config",
+];
 
 /// What a stream of buffers is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +120,12 @@ pub fn seal(caps: &gst::Caps, clear_prefix: bool) -> Result<Negotiated, CapsErro
              {media_type},stream-format=byte-stream,alignment=au`"
         ));
     }
+    let is_raw_aac = media_type == "audio/mpeg" && s.get::<&str>("stream-format") == Ok("raw");
+    if is_raw_aac && s.has_field("codec_data") {
+        return Err("audio/mpeg,stream-format=raw needs its codec data, which would leave in clear: insert `aacparse ! \
+                    audio/mpeg,stream-format=adts`"
+            .into());
+    }
     let codec = Codec::of(media_type);
     if clear_prefix && !codec.is_some_and(Codec::has_clear_prefix) {
         return Err(format!(
@@ -154,7 +167,9 @@ pub fn open(caps: &gst::Caps, clear_prefix: bool) -> Result<Negotiated, CapsErro
         }
         SFRAME => s
             .get::<String>(ORIGINAL_MEDIA_TYPE)
-            .map_err(|_| "application/x-sframe needs the field original-media-type=(string)…")?,
+            .ok()
+            .filter(|media_type| is_media_type(media_type))
+            .ok_or("application/x-sframe needs the field original-media-type=(string)… with the type of what was sealed")?,
         // What a stock depayloader makes of sealed frames whose clear bytes it understood.
         other if clear_prefix => other.to_string(),
         other => {
@@ -182,6 +197,15 @@ pub fn open(caps: &gst::Caps, clear_prefix: bool) -> Result<Negotiated, CapsErro
         clear_prefix,
         descriptor: false,
     })
+}
+
+/// Comes from the network in some applications. GStreamer asserts on names that are none, and what was sealed twice is
+/// not media.
+fn is_media_type(name: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "/-_.:+".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(is_name)
+        && ![SFRAME, RTP].contains(&name)
 }
 
 fn structure_caps(structure: gst::Structure) -> gst::Caps {

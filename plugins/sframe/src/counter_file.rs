@@ -5,19 +5,26 @@
 //! What is left of a block when the sender stops is never used. Where no file exists the start is random
 //! (62 bits), so that a lost file or a second machine does not begin where this one did.
 //!
+//! A file that comes back from a backup or in the image of a machine holds an old counter. So each start also jumps
+//! ahead by a random distance, except from a number that a person prepared.
+//!
 //! The file is one line: the next free counter in decimal, then the fingerprint of key and KID. It may be
 //! prepared with the number alone. It stays locked while it is in use.
 
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Counters per lease: one sync of the disk lasts for days of audio, minutes of the densest video packets.
 pub const LEASE: u64 = 1 << 24;
+
+/// Bound of the random distance between starts: with it two starts from one old file share a counter once in a million
+/// times, without it always. Leaves room for a million starts.
+const MAX_JUMP: u64 = 1 << 44;
 
 /// Why counters cannot be leased. The sender must not start, or must stop.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +51,11 @@ pub enum CounterFileError {
          or a new kid, and a new file"
     )]
     Damaged(PathBuf),
+    /// Somebody put another file in its place.
+    #[error(
+        "counter-file {0} was replaced or removed while it was in use: another sender may hold its counters"
+    )]
+    Replaced(PathBuf),
     /// It belongs to another key.
     #[error("counter-file {0} belongs to another key or KID; give each its own file")]
     OtherKey(PathBuf),
@@ -116,6 +128,10 @@ impl CounterFile {
                 .create(dir)
                 .map_err(io)?;
         }
+        // Opening a FIFO would wait for its other end.
+        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(CounterFileError::Damaged(path.into()));
+        }
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -137,15 +153,22 @@ impl CounterFile {
                 _ => io(error),
             })?;
         let fingerprint = fingerprint.to_string();
+        let parse = |next: &str| {
+            next.parse::<u64>()
+                .map_err(|_| CounterFileError::Damaged(path.into()))
+        };
         let mut words = text.split_ascii_whitespace();
         let next = match (words.next(), words.next(), words.next()) {
             // Empty: just made, or made by somebody who crashed before the first lease was written.
             (None, ..) => random_start().map_err(io)?,
-            (Some(next), owner, None) => {
-                if owner.is_some_and(|owner| owner != fingerprint) {
+            // Prepared by a person. Leading zeros are the rest of a torn line of ours.
+            (Some(next), None, None) if next == "0" || !next.starts_with('0') => parse(next)?,
+            (Some(next), Some(owner), None) => {
+                if owner != fingerprint {
                     return Err(CounterFileError::OtherKey(path.into()));
                 }
-                next.parse().map_err(|_| CounterFileError::Damaged(path.into()))?
+                let jump = random().map_err(io)? % MAX_JUMP;
+                parse(next)?.saturating_add(jump)
             }
             _ => return Err(CounterFileError::Damaged(path.into())),
         };
@@ -164,12 +187,22 @@ impl CounterFile {
         if start == end {
             return Err(CounterFileError::Exhausted);
         }
+        self.check_place()?;
         self.persist(end).map_err(|source| CounterFileError::Io {
             path: self.path.clone(),
             source,
         })?;
         self.next = end;
         Ok(start..end)
+    }
+
+    /// The lock is on the file, not on its name: under the name there must still be this file.
+    fn check_place(&self) -> Result<(), CounterFileError> {
+        let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+        match (self.file.metadata(), std::fs::metadata(&self.path)) {
+            (Ok(ours), Ok(named)) if identity(&ours) == identity(&named) => Ok(()),
+            _ => Err(CounterFileError::Replaced(self.path.clone())),
+        }
     }
 
     fn persist(&self, next: u64) -> io::Result<()> {
@@ -186,13 +219,17 @@ impl CounterFile {
     }
 }
 
-fn random_start() -> io::Result<u64> {
+fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
     SystemRandom::new()
         .fill(&mut bytes)
         .map_err(|_| io::Error::other("the system gives no random numbers"))?;
-    // 62 bits: far from the end, so that the counter never runs out.
-    Ok(u64::from_be_bytes(bytes) >> 2)
+    Ok(u64::from_be_bytes(bytes))
+}
+
+/// 62 bits: far from the end, so that the counter never runs out.
+fn random_start() -> io::Result<u64> {
+    Ok(random()? >> 2)
 }
 
 #[cfg(test)]
@@ -254,6 +291,33 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_comes_back_does_not_bring_its_counters_back() {
+        let (_dir, path) = temp();
+        let mut file = CounterFile::open(&path, fingerprint()).unwrap();
+        file.lease().unwrap();
+        let backup = fs::read(&path).unwrap();
+        drop(file);
+        let lease = |text: &[u8]| {
+            fs::write(&path, text).unwrap();
+            CounterFile::open(&path, fingerprint()).unwrap().lease().unwrap()
+        };
+        assert_ne!(lease(&backup), lease(&backup));
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_gives_no_more_counters() {
+        let (dir, path) = temp();
+        let mut file = CounterFile::open(&path, fingerprint()).unwrap();
+        file.lease().unwrap();
+        let copy = dir.path().join("copy");
+        fs::copy(&path, &copy).unwrap();
+        fs::rename(&copy, &path).unwrap();
+        assert!(matches!(file.lease(), Err(CounterFileError::Replaced(_))));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(file.lease(), Err(CounterFileError::Replaced(_))));
+    }
+
+    #[test]
     fn random_starts_differ() {
         let (dir, _) = temp();
         let start = |name: &str| {
@@ -267,7 +331,7 @@ mod tests {
     fn damage_and_exhaustion_stop_the_sender() {
         let (dir, _) = temp();
         let path = dir.path().join("file");
-        for text in ["x", "-1", "18446744073709551616", "1 2 3", "12a"] {
+        for text in ["x", "-1", "18446744073709551616", "1 2 3", "12a", "00000", "0466"] {
             fs::write(&path, text).unwrap();
             assert!(CounterFile::open(&path, fingerprint()).is_err(), "{text}");
         }

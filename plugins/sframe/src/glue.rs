@@ -3,6 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 use gst_e2ee_common::key_source::{self, Connection, ContractError, KeySource};
+use gst_e2ee_common::meta::SFrameMeta;
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -207,18 +208,26 @@ pub fn take_buffers(mut list: gst::BufferList) -> Vec<gst::Buffer> {
     buffers
 }
 
-/// The buffer with these bytes instead of its own. Times, flags and metas stay.
-pub fn replace_memory(mut buffer: gst::Buffer, memory: gst::Memory) -> gst::Buffer {
-    if let Some(ours) = buffer.get_mut() {
-        ours.replace_all_memory(memory);
-        return buffer;
+/// The buffer with the sealed bytes instead of its own. Times, flags and metas stay, but for the meta of whoever sealed
+/// it before.
+pub fn sealed_buffer(mut buffer: gst::Buffer, memory: gst::Memory, discont: bool) -> gst::Buffer {
+    match buffer.get_mut() {
+        Some(ours) => ours.replace_all_memory(memory),
+        // Somebody else holds it too.
+        None => {
+            let mut replaced = gst::Buffer::new();
+            let out = replaced.make_mut();
+            out.append_memory(memory);
+            copy_metadata(&buffer, out);
+            buffer = replaced;
+        }
     }
-    // Somebody else holds it too.
-    let mut replaced = gst::Buffer::new();
-    let out = replaced.make_mut();
-    out.append_memory(memory);
-    copy_metadata(&buffer, out);
-    replaced
+    let out = buffer.make_mut();
+    SFrameMeta::remove_from(out);
+    if discont {
+        out.set_flags(gst::BufferFlags::DISCONT);
+    }
+    buffer
 }
 
 /// Times, flags and metas of `from` for a buffer that stands for it.

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 /// Bytes that may be held, whatever the number of frames.
 const MAX_BYTES: usize = 32 << 20;
+/// Packets and events that may be held; a 4K keyframe has some thousand packets.
+const MAX_ITEMS: usize = 16 << 10;
 
 /// One thing in the queue.
 #[derive(Debug)]
@@ -67,9 +69,7 @@ impl<F, E> Hold<F, E> {
 
     /// Queues a frame.
     pub fn push_frame(&mut self, frame: F, kid: u64, size: usize, group: Option<u32>, deadline: Instant) {
-        if self.starts_frame(group, self.items.iter().rev()) {
-            self.frames += 1;
-        }
+        self.frames += starts(group, last_group(self.items.iter().rev()));
         self.bytes += size;
         self.items.push_back(Item::Frame {
             frame,
@@ -92,7 +92,7 @@ impl<F, E> Hold<F, E> {
 
     /// More waits than may: the oldest must go.
     pub fn is_over(&self) -> bool {
-        self.frames > self.max_frames || self.bytes > MAX_BYTES
+        self.frames > self.max_frames || self.bytes > MAX_BYTES || self.items.len() > MAX_ITEMS
     }
 
     /// When the oldest frame is given up.
@@ -106,45 +106,56 @@ impl<F, E> Hold<F, E> {
     /// Takes the item at `index` out.
     pub fn take(&mut self, index: usize) -> Option<Item<F, E>> {
         let item = self.items.remove(index)?;
-        if let Item::Frame { size, group, .. } = &item {
-            self.bytes -= size;
-            let before = self.starts_frame(*group, self.items.range(..index).rev());
-            let after = self.starts_frame(*group, self.items.range(index..));
-            if before && after {
-                self.frames -= 1;
-            }
-        }
+        self.uncount(&item, index);
         Some(item)
     }
 
-    /// Empties the queue.
-    pub fn clear(&mut self) {
-        self.items.clear();
-        self.frames = 0;
-        self.bytes = 0;
+    /// Takes the item at `index` out and puts an event in its place.
+    pub fn replace(&mut self, index: usize, event: E) -> Option<Item<F, E>> {
+        let item = std::mem::replace(self.items.get_mut(index)?, Item::Event(event));
+        self.uncount(&item, index);
+        Some(item)
     }
 
-    /// Whether a packet of `group` has no packet of the same frame as its neighbour.
-    fn starts_frame<'a>(
-        &self,
-        group: Option<u32>,
-        mut neighbours: impl Iterator<Item = &'a Item<F, E>>,
-    ) -> bool
-    where
-        F: 'a,
-        E: 'a,
-    {
-        let neighbour = neighbours.find_map(|item| match item {
-            Item::Frame { group, .. } => Some(*group),
-            Item::Event(_) => None,
-        });
-        group.is_none() || neighbour != Some(group)
+    /// Corrects the counts for an item that was taken from `index`.
+    fn uncount(&mut self, item: &Item<F, E>, index: usize) {
+        let Item::Frame { size, group, .. } = item else {
+            return;
+        };
+        self.bytes -= size;
+        let before = last_group(self.items.range(..index).rev());
+        let after = last_group(self.items.range(index..));
+        // The taken one and the one after it, as they were; then the one after it, as it is now.
+        let was = starts(*group, before) + after.map_or(0, |after| starts(after, Some(*group)));
+        let is = after.map_or(0, |after| starts(after, before));
+        self.frames = self.frames + is - was;
     }
+
+    /// Takes everything out.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Item<F, E>> + use<F, E> {
+        self.frames = 0;
+        self.bytes = 0;
+        std::mem::take(&mut self.items).into_iter()
+    }
+}
+
+/// Group of the first frame that the iterator meets.
+fn last_group<'a, F: 'a, E: 'a>(mut items: impl Iterator<Item = &'a Item<F, E>>) -> Option<Option<u32>> {
+    items.find_map(|item| match item {
+        Item::Frame { group, .. } => Some(*group),
+        Item::Event(_) => None,
+    })
+}
+
+/// 1 where a packet of this group begins a frame, given the group of the packet before it.
+fn starts(group: Option<u32>, before: Option<Option<u32>>) -> usize {
+    usize::from(group.is_none() || before != Some(group))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::time::Duration;
 
     #[test]
@@ -190,5 +201,30 @@ mod tests {
         assert!(!hold.is_over());
         hold.push_frame(1, 7, 1, None, Instant::now());
         assert!(hold.is_over());
+    }
+
+    proptest! {
+        /// Against counting anew.
+        #[test]
+        fn the_count_of_frames_never_drifts(steps in prop::collection::vec((0u8..4, 0u32..3, 0usize..9), 1..80)) {
+            let mut hold = Hold::<(), ()>::new(1000);
+            for (what, group, at) in steps {
+                match what {
+                    0 => hold.push_frame((), 7, 10, (group > 0).then_some(group), Instant::now()),
+                    1 => hold.push_event(()),
+                    2 => drop(hold.take(at)),
+                    _ => drop(hold.replace(at, ())),
+                }
+                let groups: Vec<_> = hold.items.iter().filter_map(|item| match item {
+                    Item::Frame { group, .. } => Some(*group),
+                    Item::Event(()) => None,
+                }).collect();
+                let frames = (0..groups.len()).filter(|&n| {
+                    groups[n].is_none() || n == 0 || groups[n - 1] != groups[n]
+                });
+                prop_assert_eq!(hold.frames, frames.count());
+                prop_assert_eq!(hold.bytes, 10 * groups.len());
+            }
+        }
     }
 }

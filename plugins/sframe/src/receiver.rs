@@ -162,8 +162,8 @@ impl Receiver {
             };
             Some((key, Fingerprint::new(&answer.base_key, kid), who))
         });
-        if !self.entries.contains_key(&kid) {
-            self.make_room();
+        if !self.entries.contains_key(&kid) && !self.make_room() {
+            return;
         }
         let window = self.window;
         let clock = self.clock;
@@ -206,29 +206,24 @@ impl Receiver {
         Some((&entry.who, first))
     }
 
-    /// Makes room for one more KID by dropping the candidate that was not seen for longest; where key holders filled
-    /// the table, an entry whose key is gone.
-    fn make_room(&mut self) {
-        let oldest = |pick: &dyn Fn(&Entry) -> bool| {
-            self.entries
-                .iter()
-                .filter(|(_, entry)| pick(entry))
-                .min_by_key(|(_, entry)| entry.last_use)
-                .map(|(&kid, _)| kid)
-        };
+    /// Makes room for one more KID by dropping the candidate that was not seen for longest. Where key holders filled the
+    /// table, one whose key is gone; `false` where there is none: no replay window of a living key is forgotten.
+    fn make_room(&mut self) -> bool {
         let candidates = self.entries.values().filter(|e| !e.authenticated).count();
-        let victim = if candidates >= MAX_CANDIDATES {
-            oldest(&|entry| !entry.authenticated)
-        } else if self.entries.len() >= MAX_AUTHENTICATED {
-            oldest(&|entry| entry.key.is_none())
-                .or_else(|| oldest(&|entry| entry.generation != self.generation))
-                .or_else(|| oldest(&|_| true))
-        } else {
-            None
-        };
-        if let Some(kid) = victim {
-            self.entries.remove(&kid);
+        if candidates < MAX_CANDIDATES && self.entries.len() < MAX_AUTHENTICATED {
+            return true;
         }
+        let victims = self.entries.iter().filter(|(_, entry)| {
+            if candidates >= MAX_CANDIDATES {
+                !entry.authenticated
+            } else {
+                entry.key.is_none()
+            }
+        });
+        let oldest = victims
+            .min_by_key(|(_, entry)| entry.last_use)
+            .map(|(&kid, _)| kid);
+        oldest.is_some_and(|kid| self.entries.remove(&kid).is_some())
     }
 
     #[cfg(test)]

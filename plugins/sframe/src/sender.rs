@@ -38,6 +38,7 @@ pub enum SenderError {
 /// A key, and the counters that belong to this sender alone.
 pub struct Sender {
     key: SealKey,
+    suite: CipherSuite,
     epoch: u64,
     fingerprint: Fingerprint,
     counters: Range<u64>,
@@ -54,6 +55,7 @@ impl Sender {
     ) -> Result<Self, SenderError> {
         Ok(Self {
             key: SealKey::derive(suite, kid, base_key)?,
+            suite,
             epoch: 0,
             fingerprint: Fingerprint::new(base_key, kid),
             counters: file.lease()?,
@@ -67,6 +69,7 @@ impl Sender {
         claim(fingerprint, &key.counters).map_err(|Overlap| SenderError::CountersReused(key.kid))?;
         Ok(Self {
             key: SealKey::derive(key.suite, key.kid, &key.base_key)?,
+            suite: key.suite,
             epoch: key.epoch,
             fingerprint,
             counters: key.counters.clone(),
@@ -76,7 +79,14 @@ impl Sender {
 
     /// Whether this is the key that the source now answers with, and can go on: no new range is needed.
     pub fn is_still(&self, key: &key_source::SenderKey) -> bool {
-        !self.counters.is_empty() && self.fingerprint == Fingerprint::new(&key.base_key, key.kid)
+        !self.counters.is_empty()
+            && self.suite == key.suite
+            && self.fingerprint == Fingerprint::new(&key.base_key, key.kid)
+    }
+
+    /// The same key belongs to a later epoch now.
+    pub fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
     }
 
     /// Whether the source must be asked for more counters; a file leases them by itself.

@@ -1,32 +1,20 @@
 //! The task that serves held frames: forwards, opens, gives up or waits. Runs only while there are any.
 
 use super::imp::SFrameDec;
-use super::state::Outcome;
+use super::state::{Cause, Outcome};
 use crate::glue::Timing;
 use crate::hold::Item;
-use gst::prelude::*;
-use gst::subclass::prelude::*;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 impl SFrameDec {
-    pub(super) fn start_task(&self) -> Result<(), gst::FlowError> {
-        let this = self.obj().downgrade();
-        self.srcpad
-            .start_task(move || {
-                if let Some(this) = this.upgrade() {
-                    this.imp().hold_iteration();
-                }
-            })
-            .map_err(|_| self.fail("cannot start the thread that holds frames"))
-    }
-
     /// One step of the task: forwards, opens, gives up or waits.
-    fn hold_iteration(&self) {
+    pub(super) fn hold_iteration(&self) {
         let mut state = self.state();
         if state.flushing || state.hold.is_empty() {
             state.holding = false;
-            let _ = self.srcpad.pause_task();
+            self.task().pause();
+            self.wake.notify_all();
             return;
         }
         let generation = self.generation.get();
@@ -43,7 +31,7 @@ impl SFrameDec {
                 Ok(Outcome::NoKey(..)) => {}
                 // What waited before it is past help: this sender went on to a key that is here.
                 Ok(outcome @ Outcome::Opened(..)) => return self.advance(index, Some(outcome)),
-                Ok(outcome) => return self.discard(index, outcome),
+                Ok(Outcome::Drop(cause, kid)) => return self.discard(index, cause, kid),
                 Err(error) => {
                     self.state().flow = Err(error);
                     return self.advance(index, None);
@@ -72,7 +60,7 @@ impl SFrameDec {
     /// Takes everything up to `index`: held frames are lost, events go on, the last frame may have an outcome.
     fn advance(&self, index: usize, mut outcome: Option<Outcome>) {
         for at in 0..=index {
-            let item = self.state().hold.take(0);
+            let item = self.take_held(0);
             match item {
                 Some(Item::Event(event)) => {
                     self.handle_serialized(event);
@@ -80,19 +68,29 @@ impl SFrameDec {
                 Some(Item::Frame { frame, kid, .. }) => {
                     let timing = Timing::of(&frame);
                     let outcome = outcome.take_if(|_| at == index);
-                    let outcome = outcome.unwrap_or(Outcome::NoKey(kid, frame));
-                    self.note_flow(self.settle(timing, outcome));
+                    self.note_flow(self.settle(timing, outcome.unwrap_or(Outcome::NoKey(kid, frame))));
                 }
                 None => return,
             }
         }
     }
 
-    /// A held frame turned out to be worthless; the ones before it keep waiting.
-    fn discard(&self, index: usize, outcome: Outcome) {
+    fn take_held(&self, index: usize) -> Option<Item<gst::Buffer, gst::Event>> {
         let item = self.state().hold.take(index);
-        if let Some(Item::Frame { frame, .. }) = item {
-            self.note_flow(self.settle(Timing::of(&frame), outcome));
+        // There is room for what waits in `chain`.
+        self.wake.notify_all();
+        item
+    }
+
+    /// A held frame turned out to be worthless; the ones before it keep waiting, and its GAP takes its place.
+    fn discard(&self, index: usize, cause: Cause, kid: u64) {
+        let timing = match self.state().hold.get(index) {
+            Some(Item::Frame { frame, .. }) => Timing::of(frame),
+            _ => return,
+        };
+        match self.drop_frame(timing, cause, kid) {
+            Some(gap) => drop(self.state().hold.replace(index, gap)),
+            None => drop(self.take_held(index)),
         }
     }
 

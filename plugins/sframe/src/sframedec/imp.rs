@@ -26,7 +26,7 @@
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::opening::{Mode, Sealed};
@@ -37,19 +37,38 @@ use crate::caps;
 use crate::codec::FrameInfo;
 use crate::frame::OpenError;
 use crate::glue::{self, Attached, CAT, ClearPrefix, Generation, Timing};
-use crate::hold::Hold;
+use crate::hold::{Hold, Item};
 use crate::key_file::KeyFile;
 use crate::receiver::{Check, Receiver};
 use gst_e2ee_common::key_source::{KeySource, ReceiverKey};
-use gst_e2ee_common::meta::NO_LEAF;
+use gst_e2ee_common::meta::{NO_LEAF, SFrameMeta};
 
 pub struct SFrameDec {
     sinkpad: gst::Pad,
     pub(super) srcpad: gst::Pad,
     settings: Mutex<Settings>,
     state: Mutex<State>,
+    /// Something changed for whoever waits: the task for keys and frames, `chain` for room.
     pub(super) wake: Condvar,
     pub(super) generation: Generation,
+    task: OnceLock<HoldTask>,
+}
+
+/// The thread that serves held frames. One for the life of the element: a pad's task would leak a closure per start.
+pub(super) struct HoldTask {
+    task: gst::Task,
+    running: gst::TaskLock,
+}
+
+impl HoldTask {
+    pub(super) fn pause(&self) {
+        let _ = self.task.pause();
+    }
+
+    /// Waits until the step that runs now has ended. Not from the task itself.
+    fn wait_for_step(&self) {
+        drop(self.running.lock());
+    }
 }
 
 impl SFrameDec {
@@ -66,6 +85,8 @@ impl SFrameDec {
     /// READY→PAUSED: without a key file or a key source the element does not start.
     fn start(&self) -> Result<(), String> {
         let settings = self.settings().clone();
+        // What an earlier start left.
+        drop(std::mem::take(&mut *self.state()));
         let keys = match &settings.key_file {
             Some(path) => {
                 let file = KeyFile::read(path).map_err(|error| error.to_string())?;
@@ -108,6 +129,22 @@ impl SFrameDec {
         self.wake.notify_all();
     }
 
+    pub(super) fn task(&self) -> &HoldTask {
+        self.task.get_or_init(|| {
+            let this = self.obj().downgrade();
+            let running = gst::TaskLock::new();
+            let step = move |_: &gst::Task| {
+                if let Some(this) = this.upgrade() {
+                    this.imp().hold_iteration();
+                }
+            };
+            HoldTask {
+                task: gst::Task::builder(step).lock(&running).build(),
+                running,
+            }
+        })
+    }
+
     pub(super) fn fail(&self, what: &str) -> gst::FlowError {
         gst::element_imp_error!(self, gst::ResourceError::Failed, ("{}", what));
         gst::FlowError::Error
@@ -144,6 +181,8 @@ impl SFrameDec {
         };
         let header = sealed.header();
         let kid = header.kid;
+        // A source that announces a change while it is asked gets a second chance, not a loop.
+        let mut asked = 0;
         loop {
             let generation = self.generation.get();
             let state = &mut *guard;
@@ -154,6 +193,7 @@ impl SFrameDec {
                         let Some((who, first)) = state.receiver.record(header) else {
                             return Ok(Outcome::Drop(Cause::NoKey, kid));
                         };
+                        state.replayed_in_row = 0;
                         state.stats.opened += 1;
                         state.stats.bytes += opened.len() as u64;
                         state.stats.kid = kid;
@@ -167,6 +207,7 @@ impl SFrameDec {
                         drop(bytes);
                         let out = buffer.make_mut();
                         opened.trim(out);
+                        SFrameMeta::remove_from(out);
                         if let Some(who) = who {
                             who.meta(kid).add_to(out);
                         }
@@ -185,6 +226,10 @@ impl SFrameDec {
                 }
                 Check::Replayed => return Ok(Outcome::Drop(Cause::Replayed, kid)),
                 Check::WrongSender => return Ok(Outcome::Drop(Cause::WrongSender, kid)),
+                Check::Ask if asked == 2 => {
+                    drop(bytes);
+                    return Ok(Outcome::NoKey(kid, buffer));
+                }
                 Check::Ask => match &state.keys {
                     Keys::None => return Err(gst::FlowError::Flushing),
                     Keys::File(file, suite) => {
@@ -196,6 +241,7 @@ impl SFrameDec {
                             sender: String::new(),
                         });
                         state.receiver.install(kid, answer, generation);
+                        asked += 1;
                     }
                     Keys::Source(attached) => {
                         let source = attached.source.clone();
@@ -206,6 +252,7 @@ impl SFrameDec {
                         })?;
                         guard = self.state();
                         guard.receiver.install(kid, answer, generation);
+                        asked += 1;
                     }
                 },
             }
@@ -241,8 +288,9 @@ impl SFrameDec {
                 stream.discont = true;
                 true
             }
-            // A depayloader lost something before this frame.
-            Some(_) => is_discont && stream.started && info.keyframe != Some(true),
+            // A depayloader lost something before this frame, or the stream was joined in the middle.
+            Some(_) if stream.started => is_discont && info.keyframe != Some(true),
+            Some(_) => info.keyframe == Some(false),
         };
         stream.started = true;
         let request = needs_keyframe && state.is_keyframe_request_due();
@@ -253,8 +301,8 @@ impl SFrameDec {
         events
     }
 
-    /// Counts a dropped frame, says so, and lets a GAP event stand for it.
-    fn drop_frame(&self, timing: Timing, cause: Cause, kid: u64) {
+    /// Counts a dropped frame and says so. Returns the GAP event that stands for it.
+    pub(super) fn drop_frame(&self, timing: Timing, cause: Cause, kid: u64) -> Option<gst::Event> {
         let mut guard = self.state();
         let state = &mut *guard;
         *state.stats.dropped(cause) += 1;
@@ -293,12 +341,10 @@ impl SFrameDec {
                 .build();
             glue::post(self.obj().upcast_ref(), message);
         }
-        if let Some(gap) = gap {
-            self.srcpad.push_event(gap);
-        }
         if request {
             glue::request_keyframe(&self.sinkpad);
         }
+        gap
     }
 
     /// Pushes or drops the frame of this outcome.
@@ -307,16 +353,29 @@ impl SFrameDec {
         timing: Timing,
         outcome: Outcome,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        match outcome {
+        let gap = match outcome {
             Outcome::Opened(opened, info) => return self.deliver(opened, &info),
             Outcome::NoKey(kid, _) => self.drop_frame(timing, Cause::NoKey, kid),
             Outcome::Drop(cause, kid) => self.drop_frame(timing, cause, kid),
+        };
+        if let Some(gap) = gap {
+            self.srcpad.push_event(gap);
         }
         Ok(gst::FlowSuccess::Ok)
     }
 
-    fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+    /// The state, as soon as the queue has room: the task gives up the oldest frames where it can, and where it waits
+    /// itself for what is downstream, upstream must wait too.
+    fn state_with_room(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
+        while state.holding && !state.flushing && state.hold.is_over() {
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let mut state = self.state_with_room();
         if state.flushing {
             return Err(gst::FlowError::Flushing);
         }
@@ -333,8 +392,11 @@ impl SFrameDec {
                 state.enqueue(buffer);
                 state.holding = true;
                 state.flow = Ok(gst::FlowSuccess::Ok);
-                self.start_task()?;
-                return Ok(gst::FlowSuccess::Ok);
+                let started = self.task().task.start();
+                drop(state);
+                return started
+                    .map(|()| gst::FlowSuccess::Ok)
+                    .map_err(|_| self.fail("cannot start the thread that holds frames"));
             }
             outcome = Outcome::NoKey(kid, buffer);
         }
@@ -356,12 +418,13 @@ impl SFrameDec {
                 self.wake.notify_all();
                 let forwarded = gst::Pad::event_default(pad, Some(&*self.obj()), event);
                 // Waits for the task's push, which the event has just made to return.
-                let _ = self.srcpad.pause_task();
+                self.task().pause();
+                self.task().wait_for_step();
                 return forwarded;
             }
             gst::EventType::FlushStop => {
                 let mut state = self.state();
-                state.hold.clear();
+                let held: Vec<_> = state.hold.take_all().collect();
                 state.holding = false;
                 state.flow = Ok(gst::FlowSuccess::Ok);
                 state.flushing = false;
@@ -373,12 +436,22 @@ impl SFrameDec {
                     state.receiver.forget_counters();
                 }
                 drop(state);
-                return gst::Pad::event_default(pad, Some(&*self.obj()), event);
+                let forwarded = gst::Pad::event_default(pad, Some(&*self.obj()), event);
+                // Upstream was told that these arrived and will not send them again.
+                for item in held {
+                    if let Item::Event(event) = item
+                        && event.is_sticky()
+                        && ![gst::EventType::Segment, gst::EventType::Eos].contains(&event.type_())
+                    {
+                        self.handle_serialized(event);
+                    }
+                }
+                return forwarded;
             }
             _ => {}
         }
         if event.is_serialized() {
-            let mut state = self.state();
+            let mut state = self.state_with_room();
             if state.flushing {
                 return false;
             }
@@ -400,7 +473,9 @@ impl SFrameDec {
             EventView::StreamStart(_) => {
                 let mut state = self.state();
                 state.receiver.unbind();
-                state.stream = None;
+                let waiting = state.stream.take().map(|mut stream| stream.give_up());
+                drop(state);
+                self.push_all(waiting);
             }
             EventView::Segment(_) => {
                 let mut state = self.state();
@@ -410,13 +485,8 @@ impl SFrameDec {
                 }
             }
             EventView::Eos(_) => {
-                let waiting = match &mut self.state().stream {
-                    Some(stream) if stream.out.is_waiting() => stream.out.give_up(),
-                    _ => Vec::new(),
-                };
-                for event in waiting {
-                    self.srcpad.push_event(event);
-                }
+                let waiting = self.state().stream.as_mut().map(Stream::give_up);
+                self.push_all(waiting);
                 self.post_stats();
                 return self.srcpad.push_event(event);
             }
@@ -435,14 +505,21 @@ impl SFrameDec {
         self.srcpad.push_event(event)
     }
 
+    fn push_all(&self, events: Option<Vec<gst::Event>>) {
+        for event in events.into_iter().flatten() {
+            self.srcpad.push_event(event);
+        }
+    }
+
     fn set_caps(&self, caps: &gst::Caps) -> bool {
         let clear_prefix = self.settings().clear_prefix == ClearPrefix::Codec;
         match caps::open(caps, clear_prefix) {
             Ok(negotiated) => {
-                let mut out = OutCaps::new(&negotiated);
-                let events = out.take_if_complete().unwrap_or_default();
                 gst::debug!(CAT, imp = self, "{caps} -> {}", negotiated.caps);
                 let mut state = self.state();
+                let before = state.stream.take().map(|stream| stream.out);
+                let mut out = OutCaps::new(&negotiated, before);
+                let events = out.take_if_complete().unwrap_or_default();
                 state.refused = None;
                 state.stream = Some(Stream {
                     mode: Mode::new(&negotiated),
@@ -482,15 +559,19 @@ impl SFrameDec {
         taken
     }
 
-    fn activate_src(&self, pad: &gst::Pad, active: bool) -> Result<(), gst::LoggableError> {
-        let mut state = self.state();
-        state.flushing = !active;
+    fn activate_src(&self, mode: gst::PadMode, active: bool) -> Result<(), gst::LoggableError> {
+        if mode == gst::PadMode::Pull {
+            return Err(gst::loggable_error!(CAT, "sframedec cannot be pulled from"));
+        }
+        self.state().flushing = !active;
         if !active {
             self.wake.notify_all();
-            drop(state);
-            let _ = pad.stop_task();
+            if let Some(HoldTask { task, .. }) = self.task.get() {
+                let _ = task.stop();
+                let _ = task.join();
+            }
             let mut state = self.state();
-            state.hold.clear();
+            drop(state.hold.take_all());
             state.holding = false;
         }
         Ok(())
@@ -547,11 +628,11 @@ impl ObjectSubclass for SFrameDec {
             .event_function(|pad, parent, event| {
                 Self::catch_panic_pad_function(parent, || false, |imp| imp.src_event(pad, event))
             })
-            .activatemode_function(|pad, parent, _mode, active| {
+            .activatemode_function(|_, parent, mode, active| {
                 Self::catch_panic_pad_function(
                     parent,
                     || Err(gst::loggable_error!(CAT, "Panic while activating")),
-                    |imp| imp.activate_src(pad, active),
+                    |imp| imp.activate_src(mode, active),
                 )
             })
             .build();
@@ -562,6 +643,7 @@ impl ObjectSubclass for SFrameDec {
             state: Mutex::default(),
             wake: Condvar::new(),
             generation: Generation::default(),
+            task: OnceLock::new(),
         }
     }
 }

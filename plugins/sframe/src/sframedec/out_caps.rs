@@ -17,7 +17,26 @@ pub struct OutCaps {
 }
 
 impl OutCaps {
-    pub fn new(negotiated: &Negotiated) -> Self {
+    /// `before`: of the caps before these, whose waiting events and whose knowledge of the same medium go on.
+    pub fn new(negotiated: &Negotiated, before: Option<Self>) -> Self {
+        let mut out = Self::without_past(negotiated);
+        let Some(mut before) = before else { return out };
+        if before.is_waiting() {
+            out.pending = before.give_up();
+        }
+        if out.codec == before.codec && !out.is_complete() {
+            let (size, channels) = (before.size(), before.field("channels"));
+            let channels = channels.and_then(|channels| u8::try_from(channels).ok());
+            out.learn(&FrameInfo {
+                keyframe: None,
+                size,
+                channels,
+            });
+        }
+        out
+    }
+
+    fn without_past(negotiated: &Negotiated) -> Self {
         Self {
             caps: negotiated.caps.clone(),
             codec: match negotiated.medium {
@@ -33,6 +52,11 @@ impl OutCaps {
 
     fn field(&self, name: &str) -> Option<i32> {
         self.caps.structure(0)?.get(name).ok()
+    }
+
+    fn size(&self) -> Option<(u16, u16)> {
+        let side = |name| self.field(name).and_then(|side| u16::try_from(side).ok());
+        side("width").zip(side("height"))
     }
 
     fn is_complete(&self) -> bool {
@@ -53,7 +77,7 @@ impl OutCaps {
         // A sticky event replaces its predecessor, so the queue cannot grow with them.
         self.pending
             .retain(|old| !old.is_sticky() || old.type_() != event.type_() || old.is_sticky_multi());
-        if event.is_sticky() || self.pending.len() < 64 {
+        if self.pending.len() < 64 {
             self.pending.push(event);
         }
     }
@@ -139,7 +163,7 @@ mod tests {
     fn out_caps(sealed: &str) -> OutCaps {
         gst::init().unwrap();
         let sealed: gst::Caps = sealed.parse().unwrap();
-        OutCaps::new(&caps::open(&sealed, false).unwrap())
+        OutCaps::new(&caps::open(&sealed, false).unwrap(), None)
     }
 
     fn caps_in(events: &[gst::Event]) -> String {
@@ -190,6 +214,27 @@ mod tests {
         let mut out = out_caps("application/x-sframe, original-media-type=audio/x-opus, channels=1");
         assert!(caps_in(&out.take_if_complete().unwrap()).contains("channels=(int)1"));
         assert!(out.before_frame(&frame(2)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn new_caps_of_the_same_medium_keep_what_waits_and_what_is_known() {
+        let mut out = out_caps("application/x-sframe, original-media-type=video/x-vp8");
+        out.defer(gst::event::Segment::new(
+            &gst::FormattedSegment::<gst::ClockTime>::new(),
+        ));
+        let sealed: gst::Caps = "application/x-sframe, original-media-type=video/x-vp8"
+            .parse()
+            .unwrap();
+        let again = caps::open(&sealed, false).unwrap();
+        let mut out = OutCaps::new(&again, Some(out));
+        let key = FrameInfo {
+            keyframe: Some(true),
+            size: Some((320, 240)),
+            channels: None,
+        };
+        assert_eq!(out.before_frame(&key).unwrap().len(), 2, "caps and segment");
+        let mut out = OutCaps::new(&again, Some(out));
+        assert!(caps_in(&out.take_if_complete().unwrap()).contains("width=(int)320"));
     }
 
     #[test]

@@ -132,7 +132,8 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 glib::ParamSpecUInt64::builder("hold-time")
                     .nick("Hold time")
                     .blurb("Longest that a frame waits for its key, in nanoseconds; not part of the latency")
-                    .default_value(defaults.hold_time.nseconds())
+                    .maximum(gst::ClockTime::MAX.nseconds())
+                .default_value(defaults.hold_time.nseconds())
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecBoolean::builder("attach-meta")

@@ -10,6 +10,9 @@ use crate::receiver::Receiver;
 use gst_e2ee_common::rate_limit::RateLimit;
 use std::time::{Duration, Instant};
 
+/// So many replays without a fresh frame are no duplicates on the way.
+const REPLAYS_OF_A_RESTART: u64 = 50;
+
 /// Frames by what became of them.
 #[derive(Default)]
 pub struct Stats {
@@ -112,6 +115,8 @@ pub struct State {
     pub stream: Option<Stream>,
     /// Caps that could not be used.
     pub refused: Option<gst::Caps>,
+    /// Since the last frame that opened.
+    pub replayed_in_row: u64,
     pub hold: Hold<gst::Buffer, gst::Event>,
     pub hold_time: Duration,
     pub attach_meta: bool,
@@ -136,6 +141,17 @@ pub struct Stream {
     pub started: bool,
 }
 
+impl Stream {
+    /// The stream ends before its caps were known: what waited for them goes without.
+    pub fn give_up(&mut self) -> Vec<gst::Event> {
+        if self.out.is_waiting() {
+            self.out.give_up()
+        } else {
+            Vec::new()
+        }
+    }
+}
+
 impl Default for State {
     fn default() -> Self {
         Self {
@@ -143,6 +159,7 @@ impl Default for State {
             receiver: Receiver::new(0),
             stream: None,
             refused: None,
+            replayed_in_row: 0,
             hold: Hold::new(0),
             hold_time: Duration::ZERO,
             attach_meta: true,
@@ -175,6 +192,15 @@ impl State {
 
     /// While nothing was opened yet a failure is most likely a mistake in the set-up: what to look at, once per cause.
     pub fn first_failure_hint(&mut self, cause: Cause, kid: u64) -> Option<String> {
+        if cause == Cause::Replayed {
+            self.replayed_in_row += 1;
+            return (self.replayed_in_row == REPLAYS_OF_A_RESTART).then(|| {
+                format!(
+                    "only counters of KID {kid} arrive that are too old: if its sender lost its counter-file, give it a new \
+                     kid, or restart this receiver"
+                )
+            });
+        }
         if self.stats.opened > 0 || *self.stats.dropped(cause) > 1 {
             return None;
         }

@@ -27,6 +27,7 @@ use crate::counter_file::{self, CounterFile, Fingerprint};
 use crate::glue::{self, Attached, CAT, ClearPrefix, Contents, Generation, Timing};
 use crate::key_file::KeyFile;
 use crate::sender::{Sender, SenderError};
+use gst_e2ee_common::key_source::{ContractError, SenderKey};
 use gst_e2ee_common::rate_limit::RateLimit;
 
 const NEEDS_KEY_FILE: &str = "key-file= and kid=";
@@ -51,10 +52,11 @@ struct State {
     /// Which generation of keys the source was asked in.
     asked: Option<u64>,
     source: Option<Attached>,
-    /// A frame was dropped: later ones cannot be decoded before a keyframe.
-    waiting_keyframe: bool,
+    /// A buffer was dropped: the next is discontinuous, and frames cannot be decoded before a keyframe.
+    dropped: bool,
     keyframe_requests: RateLimit,
     key_missing: RateLimit,
+    malformed: RateLimit,
     stats: Stats,
 }
 
@@ -68,9 +70,10 @@ impl Default for State {
             blocks: Blocks::default(),
             asked: None,
             source: None,
-            waiting_keyframe: false,
+            dropped: false,
             keyframe_requests: RateLimit::new(glue::REPEAT_INTERVAL),
             key_missing: RateLimit::new(glue::REPEAT_INTERVAL),
+            malformed: RateLimit::new(glue::REPEAT_INTERVAL),
             stats: Stats::default(),
         }
     }
@@ -104,6 +107,8 @@ impl SFrameEnc {
     /// READY→PAUSED: without a key file or a key source the element does not start.
     fn start(&self) -> Result<(), String> {
         let settings = self.settings().clone();
+        // What an earlier start left, such as the lock on the counter file.
+        drop(std::mem::take(&mut *self.state()));
         let mut state = State::default();
         match &settings.key_file {
             Some(path) => state.sender = Some(static_sender(&settings, path)?),
@@ -135,7 +140,8 @@ impl SFrameEnc {
         &'a self,
         mut state: MutexGuard<'a, State>,
     ) -> Result<MutexGuard<'a, State>, gst::FlowError> {
-        loop {
+        // A source that announces a change while it is asked gets a second chance, not a loop.
+        for _ in 0..2 {
             let generation = self.generation.get();
             let Some(attached) = &state.source else {
                 return Ok(state);
@@ -147,39 +153,57 @@ impl SFrameEnc {
             let source = attached.source.clone();
             let stream = state.stream_id.clone();
             drop(state);
-            let answer = source.sender_key(&stream).map_err(|error| {
-                let keyring = self.settings().keyring.clone();
-                self.fail(&glue::unusable(&keyring, &error))
-            })?;
+            let answer = source.sender_key(&stream);
             state = self.state();
-            state.asked = Some(generation);
-            match answer {
-                None => state.sender = None,
-                Some(key) if state.sender.as_ref().is_some_and(|sender| sender.is_still(&key)) => {}
-                Some(key) => {
-                    let sender = Sender::from_source(&key).map_err(|error| self.fail(&error.to_string()))?;
-                    gst::info!(
-                        CAT,
-                        imp = self,
-                        "Sealing with KID {} of epoch {}",
-                        key.kid,
-                        key.epoch
-                    );
-                    let video = state.negotiated.as_ref().is_some_and(|n| n.video);
-                    let is_change = state.sender.replace(sender).is_some();
-                    state.stats.key_changes += 1;
-                    // A keyframe once a new key is in use (RFC 9605 §9.1): who has only this key can start there.
-                    if video && (is_change || state.waiting_keyframe) {
+            match self.take_answer(&mut state, answer) {
+                Ok(request_keyframe) => {
+                    state.asked = Some(generation);
+                    if request_keyframe {
                         drop(state);
                         glue::request_keyframe(&self.sinkpad);
                         state = self.state();
                     }
                 }
-            }
-            if self.generation.get() == generation {
-                return Ok(state);
+                Err(error) => {
+                    // The old key may be the one that was to be replaced.
+                    state.sender = None;
+                    state.asked = None;
+                    drop(state);
+                    return Err(self.fail(&error));
+                }
             }
         }
+        Ok(state)
+    }
+
+    /// Takes the source's answer; says whether a keyframe is needed. The error has its text.
+    fn take_answer(
+        &self,
+        state: &mut State,
+        answer: Result<Option<SenderKey>, ContractError>,
+    ) -> Result<bool, String> {
+        let answer = answer.map_err(|error| glue::unusable(&self.settings().keyring, &error))?;
+        let Some(key) = answer else {
+            state.sender = None;
+            return Ok(false);
+        };
+        if let Some(sender) = state.sender.as_mut().filter(|sender| sender.is_still(&key)) {
+            sender.set_epoch(key.epoch);
+            return Ok(false);
+        }
+        let sender = Sender::from_source(&key).map_err(|error| error.to_string())?;
+        gst::info!(
+            CAT,
+            imp = self,
+            "Sealing with KID {} of epoch {}",
+            key.kid,
+            key.epoch
+        );
+        let video = state.negotiated.as_ref().is_some_and(|n| n.video);
+        let is_change = state.sender.replace(sender).is_some();
+        state.stats.key_changes += 1;
+        // A keyframe once a new key is in use (RFC 9605 §9.1): who has only this key can start there.
+        Ok(video && (is_change || state.dropped))
     }
 
     fn fail(&self, what: &str) -> gst::FlowError {
@@ -205,34 +229,26 @@ impl SFrameEnc {
             }
             return Err(gst::FlowError::NotNegotiated);
         };
-        let is_delta_video = negotiated.video && negotiated.medium != Medium::Packets;
+        // Packets do not say whether they belong to a keyframe.
+        let has_deltas = negotiated.video && negotiated.medium != Medium::Packets;
         let Some(sender) = &mut state_ref.sender else {
             state_ref.stats.dropped_no_key += 1;
-            state_ref.waiting_keyframe = is_delta_video;
-            let count = state_ref.key_missing.note(Instant::now());
+            state_ref.dropped = true;
+            let told = state_ref.key_missing.note(Instant::now());
             let stream_id = state_ref.stream_id.clone();
             drop(state);
-            if let Some(count) = count {
-                let message = gst::Structure::builder("sframe-key-missing")
-                    .field("stream", stream_id)
-                    .field("count", count)
-                    .field("cause", "no-sender-key")
-                    .build();
-                glue::post(self.obj().upcast_ref(), message);
-            }
+            self.tell(told, "sframe-key-missing", stream_id, "no-sender-key");
             return Ok(Outcome::Dropped(Timing::of(&buffer)));
         };
-        if state_ref.waiting_keyframe {
-            if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
-                state_ref.stats.dropped_waiting_keyframe += 1;
-                let ask = state_ref.keyframe_requests.note(Instant::now()).is_some();
-                drop(state);
-                if ask {
-                    glue::request_keyframe(&self.sinkpad);
-                }
-                return Ok(Outcome::Dropped(Timing::of(&buffer)));
+        let is_delta = has_deltas && buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        if state_ref.dropped && is_delta {
+            state_ref.stats.dropped_waiting_keyframe += 1;
+            let ask = state_ref.keyframe_requests.note(Instant::now()).is_some();
+            drop(state);
+            if ask {
+                glue::request_keyframe(&self.sinkpad);
             }
-            state_ref.waiting_keyframe = false;
+            return Ok(Outcome::Dropped(Timing::of(&buffer)));
         }
         let contents = Contents::of(&buffer);
         let plan = match negotiated.medium {
@@ -241,12 +257,12 @@ impl SFrameEnc {
         };
         let Some(plan) = plan else {
             state_ref.stats.dropped_malformed += 1;
+            state_ref.dropped = true;
+            let told = state_ref.malformed.note(Instant::now());
+            let stream_id = state_ref.stream_id.clone();
+            drop(contents);
             drop(state);
-            gst::warning!(
-                CAT,
-                imp = self,
-                "Dropping {buffer:?}: cannot be sealed in this mode"
-            );
+            self.tell(told, "sframe-encrypt-failed", stream_id, "malformed");
             return Ok(Outcome::Dropped(Timing::of(&buffer)));
         };
         // The counter is spent, whatever becomes of the frame.
@@ -257,14 +273,27 @@ impl SFrameEnc {
             Ok(memory) => {
                 state_ref.stats.sealed += 1;
                 state_ref.stats.bytes += contents.len() as u64;
+                let discont = std::mem::take(&mut state_ref.dropped);
                 drop(contents);
                 drop(state);
-                Ok(Outcome::Sealed(glue::replace_memory(buffer, memory)))
+                Ok(Outcome::Sealed(glue::sealed_buffer(buffer, memory, discont)))
             }
             Err(error) => {
                 drop(state);
                 Err(self.fail(&error.to_string()))
             }
+        }
+    }
+
+    /// Posts how often something happened, where it is time to.
+    fn tell(&self, count: Option<u64>, name: &str, stream: String, cause: &str) {
+        if let Some(count) = count {
+            let message = gst::Structure::builder(name)
+                .field("stream", stream)
+                .field("count", count)
+                .field("cause", cause)
+                .build();
+            glue::post(self.obj().upcast_ref(), message);
         }
     }
 
