@@ -11,9 +11,9 @@ impl SFrameDec {
     /// One step of the task: forwards, opens, gives up or waits.
     pub(super) fn hold_iteration(&self) {
         let mut state = self.state();
-        if state.flushing || state.hold.is_empty() {
+        if state.is_flushing() || state.hold.is_empty() {
             state.holding = false;
-            self.task().pause();
+            self.task().pause(&state);
             self.wake.notify_all();
             return;
         }
@@ -46,7 +46,7 @@ impl SFrameDec {
             drop(state);
             return self.give_up_first();
         }
-        if state.flushing || state.hold.len() != seen || self.generation.get() != generation {
+        if state.is_flushing() || state.hold.len() != seen || self.generation.get() != generation {
             return;
         }
         let wait = deadline.map_or(Duration::from_secs(1), |deadline| deadline - now);

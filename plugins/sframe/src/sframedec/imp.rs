@@ -61,8 +61,11 @@ pub(super) struct HoldTask {
 }
 
 impl HoldTask {
-    pub(super) fn pause(&self) {
-        let _ = self.task.pause();
+    /// Where the element stops the task is stopped already, and pausing would wake it up.
+    pub(super) fn pause(&self, state: &State) {
+        if state.active {
+            let _ = self.task.pause();
+        }
     }
 
     /// Waits until the step that runs now has ended. Not from the task itself.
@@ -368,7 +371,7 @@ impl SFrameDec {
     /// itself for what is downstream, upstream must wait too.
     fn state_with_room(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        while state.holding && !state.flushing && state.hold.is_over() {
+        while state.holding && !state.is_flushing() && state.hold.is_over() {
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state
@@ -376,7 +379,7 @@ impl SFrameDec {
 
     fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let mut state = self.state_with_room();
-        if state.flushing {
+        if state.is_flushing() {
             return Err(gst::FlowError::Flushing);
         }
         if state.holding {
@@ -418,7 +421,7 @@ impl SFrameDec {
                 self.wake.notify_all();
                 let forwarded = gst::Pad::event_default(pad, Some(&*self.obj()), event);
                 // Waits for the task's push, which the event has just made to return.
-                self.task().pause();
+                self.task().pause(&self.state());
                 self.task().wait_for_step();
                 return forwarded;
             }
@@ -452,7 +455,7 @@ impl SFrameDec {
         }
         if event.is_serialized() {
             let mut state = self.state_with_room();
-            if state.flushing {
+            if state.is_flushing() {
                 return false;
             }
             if state.holding {
@@ -563,7 +566,11 @@ impl SFrameDec {
         if mode == gst::PadMode::Pull {
             return Err(gst::loggable_error!(CAT, "sframedec cannot be pulled from"));
         }
-        self.state().flushing = !active;
+        {
+            let mut state = self.state();
+            state.active = active;
+            state.flushing = false;
+        }
         if !active {
             self.wake.notify_all();
             if let Some(HoldTask { task, .. }) = self.task.get() {

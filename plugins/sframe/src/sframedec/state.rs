@@ -122,6 +122,8 @@ pub struct State {
     pub attach_meta: bool,
     /// The task pushes; see "Who pushes".
     pub holding: bool,
+    /// The source pad is active. Apart from `flushing`: a FLUSH_STOP must not wake up an element that stops.
+    pub active: bool,
     pub flushing: bool,
     /// What the task's last push returned.
     pub flow: Result<gst::FlowSuccess, gst::FlowError>,
@@ -164,6 +166,7 @@ impl Default for State {
             hold_time: Duration::ZERO,
             attach_meta: true,
             holding: false,
+            active: false,
             flushing: false,
             flow: Ok(gst::FlowSuccess::Ok),
             seek: None,
@@ -182,9 +185,14 @@ pub enum Outcome {
 }
 
 impl State {
+    /// Nothing may be pushed or started.
+    pub fn is_flushing(&self) -> bool {
+        self.flushing || !self.active
+    }
+
     /// Only a key source can still get a key.
     pub fn may_hold(&self) -> bool {
-        !self.flushing
+        !self.is_flushing()
             && matches!(self.keys, Keys::Source(_))
             && self.hold.may_hold()
             && !self.hold_time.is_zero()
