@@ -564,7 +564,7 @@ class PlainObject(GObject.Object):
 
 
 def no_key_source():
-    words = ["no keys", "mlskeyring", "key-file"]
+    words = ["no keys", "gst.sframe.keyring", "key-file"]
     expect_error(None, words, at_start=True)
     for made in (
         context(KeySource(), field="something"),

@@ -122,7 +122,8 @@ pub fn find_source(
     };
     found.map_err(|error| unusable(id, &error))?.ok_or_else(|| {
         format!(
-            "no keys: set {with_key_file}, or put a key source with the id \"{id}\" into the pipeline (mlskeyring id={id})"
+            "no keys: set {with_key_file}, or give a key source by the property key-source or by the context \
+             gst.sframe.keyring/{id}"
         )
     })
 }

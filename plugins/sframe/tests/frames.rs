@@ -454,6 +454,67 @@ fn statistics_are_posted_at_eos_and_when_stopping() {
 }
 
 #[test]
+fn a_mistake_in_the_set_up_is_told_once() {
+    let keys = Keys::new();
+    let other = Keys::with(&format!("1 ff{KEY_HEX}"));
+    let (caps, out) = sealed(
+        &keys,
+        1,
+        "audio/x-alaw,rate=8000,channels=1",
+        (0..3).map(|n| frame(n, 30)).collect(),
+    );
+    let mut dec = Bench::new(other.dec(), &caps);
+    for sealed in out {
+        dec.h.push(sealed).unwrap();
+    }
+    let warnings: Vec<_> = dec
+        .bus
+        .iter_filtered(&[gst::MessageType::Warning])
+        .map(|message| match message.view() {
+            gst::MessageView::Warning(warning) => warning.error().to_string(),
+            _ => unreachable!(),
+        })
+        .collect();
+    assert_eq!(
+        warnings,
+        ["frames of KID 1 do not open: the sender has another key or another cipher-suite"]
+    );
+}
+
+#[test]
+fn wrong_or_missing_caps_are_told_once() {
+    let keys = Keys::new();
+    let avc = "video/x-h264,stream-format=avc,alignment=au";
+    let mut enc = Bench::new(keys.enc(1), avc);
+    for number in 0..3 {
+        assert!(enc.h.push(frame(number, 30)).is_err());
+    }
+    let errors = enc.bus.iter_filtered(&[gst::MessageType::Error]).count();
+    assert_eq!(errors, 1);
+
+    for (element, text) in [
+        (keys.enc(2), "must know what it seals"),
+        (keys.dec(), "must know what was sealed"),
+    ] {
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        element.set_state(gst::State::Playing).unwrap();
+        let pad = element.static_pad("sink").unwrap();
+        pad.send_event(gst::event::StreamStart::new("no caps"));
+        pad.send_event(gst::event::Segment::new(
+            &gst::FormattedSegment::<gst::ClockTime>::new(),
+        ));
+        assert!(pad.chain(frame(0, 30)).is_err());
+        let error = bus.iter_filtered(&[gst::MessageType::Error]).next().unwrap();
+        match error.view() {
+            gst::MessageView::Error(error) => assert!(error.error().to_string().contains(text)),
+            _ => unreachable!(),
+        }
+        element.set_state(gst::State::Null).unwrap();
+    }
+}
+
+#[test]
 fn eos_before_any_frame_arrives_downstream() {
     let keys = Keys::new();
     let mut dec = Bench::new(keys.dec(), "application/x-sframe,original-media-type=video/x-vp8");

@@ -45,7 +45,7 @@ fn without_any_key_neither_starts_and_both_say_what_to_do() {
         let element = gst::ElementFactory::make(name).build().unwrap();
         let error = start_error(&element);
         assert!(
-            error.contains("mlskeyring") && error.contains("key-file="),
+            error.contains("gst.sframe.keyring/default") && error.contains("key-file="),
             "{error}"
         );
     }

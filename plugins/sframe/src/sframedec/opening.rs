@@ -30,6 +30,11 @@ impl Mode {
             descriptor: negotiated.descriptor,
         }
     }
+
+    /// The sender may have a clear prefix that nobody told this side of.
+    pub fn may_miss_clear_prefix(&self) -> bool {
+        !self.clear_prefix && self.codec.is_some_and(Codec::has_clear_prefix)
+    }
 }
 
 /// An opened frame or packet.

@@ -212,7 +212,7 @@ impl State {
         if self.stats.opened > 0 || *self.stats.dropped(cause) > 1 {
             return None;
         }
-        match (cause, &self.keys) {
+        let hint = match (cause, &self.keys) {
             (Cause::NoKey, Keys::File(file, _)) => Some(format!(
                 "frames are sealed with KID {kid}, key-file has {:?}: add a line for this KID",
                 file.kids().collect::<Vec<_>>()
@@ -225,7 +225,14 @@ impl State {
                 "this is not SFrame: a depayloader (rtpsframedepay) may be missing, or the sender does not seal".into(),
             ),
             (Cause::Replayed | Cause::WrongSender, _) => None,
-        }
+        };
+        let mode = self.stream.as_ref().map(|stream| stream.mode);
+        let more = if mode.is_some_and(|mode| mode.may_miss_clear_prefix()) {
+            "; or the sender has clear-prefix=codec: set it here too"
+        } else {
+            ""
+        };
+        hint.map(|hint| hint + more)
     }
 
     /// Notes a request where one may be sent now.

@@ -71,7 +71,7 @@ pub fn properties() -> &'static [glib::ParamSpec] {
         vec![
                 glib::ParamSpecString::builder("keyring")
                     .nick("Keyring id")
-                    .blurb("Id of the key source in this pipeline (mlskeyring id=…) that gives the key, where key-file is not set")
+                    .blurb("Id under which the pipeline has the key source that gives the key, where key-file is not set")
                     .default_value(Some("default"))
                     .mutable_ready()
                     .build(),
