@@ -156,6 +156,19 @@ fn h264_arrives_whole_and_decodes() {
 }
 
 #[test]
+fn keyframes_of_4k_arrive_whole() {
+    let road = Road::new(
+        "videotestsrc num-buffers=3 pattern=snow ! video/x-raw,width=3840,height=2160,framerate=30/1 \
+         ! x264enc speed-preset=ultrafast tune=zerolatency pass=quant quantizer=10 key-int-max=2",
+        "fakesink",
+    );
+    road.player.play();
+    road.check(3);
+    let largest = road.before.data().iter().map(Vec::len).max().unwrap();
+    assert!(largest > 1 << 20, "the largest frame has {largest} bytes");
+}
+
+#[test]
 fn opus_arrives_whole_with_its_channels() {
     for channels in [1, 2] {
         let source = format!("{AUDIO} ! audio/x-raw,channels={channels} ! opusenc");
