@@ -1,13 +1,51 @@
 //! The task that serves held frames: forwards, opens, gives up or waits. Runs only while there are any.
 
 use super::imp::SFrameDec;
-use super::state::{Cause, Outcome};
+use super::state::{Cause, Outcome, State};
 use crate::glue::Timing;
 use crate::hold::Item;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+/// The thread that serves held frames. One for the life of the element: a pad's task would leak a closure per start.
+pub(super) struct HoldTask {
+    pub(super) task: gst::Task,
+    running: gst::TaskLock,
+}
+
+impl HoldTask {
+    /// Where the element stops the task is stopped already, and pausing would wake it up.
+    pub(super) fn pause(&self, state: &State) {
+        if state.active {
+            let _ = self.task.pause();
+        }
+    }
+
+    /// Waits until the step that runs now has ended. Not from the task itself.
+    pub(super) fn wait_for_step(&self) {
+        drop(self.running.lock());
+    }
+}
+
 impl SFrameDec {
+    pub(super) fn task(&self) -> &HoldTask {
+        self.task.get_or_init(|| {
+            let this = self.obj().downgrade();
+            let running = gst::TaskLock::new();
+            let step = move |_: &gst::Task| {
+                if let Some(this) = this.upgrade() {
+                    this.imp().hold_iteration();
+                }
+            };
+            HoldTask {
+                task: gst::Task::builder(step).lock(&running).build(),
+                running,
+            }
+        })
+    }
+
     /// One step of the task: forwards, opens, gives up or waits.
     pub(super) fn hold_iteration(&self) {
         let mut state = self.state();

@@ -3,6 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 
+mod frames;
 mod holding;
 mod imp;
 mod opening;
