@@ -163,7 +163,7 @@ def main():
         "bob",
         "udpsrc name=in address=127.0.0.1 port=0 "
         "caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96 "
-        "! rtpjitterbuffer ! rtpsframedepay ! sframedec name=open ! vp8dec ! fakesink name=screen",
+        "! rtpjitterbuffer latency=1000 ! rtpsframedepay ! sframedec name=open ! vp8dec ! fakesink name=screen",
     )
     alice = Player(
         "alice",

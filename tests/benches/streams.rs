@@ -45,7 +45,7 @@ fn cpu_time() -> Result<Duration> {
 fn keys(dir: &Path, from: usize, count: usize) -> Result<String> {
     let path = dir.join(format!("keys-{from}-{count}"));
     let text: String = (from..from + count)
-        .map(|kid| format!("{kid} {kid:032x}\n"))
+        .map(|kid| format!("{kid} {:032x}\n", kid + 1))
         .collect();
     fs::write(&path, text)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;

@@ -212,23 +212,24 @@ pub fn take_buffers(mut list: gst::BufferList) -> Vec<gst::Buffer> {
 /// The buffer with the sealed bytes instead of its own. Times, flags and metas stay, but for the meta of whoever sealed
 /// it before.
 pub fn sealed_buffer(mut buffer: gst::Buffer, memory: gst::Memory, discont: bool) -> gst::Buffer {
-    match buffer.get_mut() {
-        Some(ours) => ours.replace_all_memory(memory),
-        // Somebody else holds it too.
-        None => {
-            let mut replaced = gst::Buffer::new();
-            let out = replaced.make_mut();
-            out.append_memory(memory);
-            copy_metadata(&buffer, out);
-            buffer = replaced;
+    let finish = |out: &mut gst::BufferRef| {
+        SFrameMeta::remove_from(out);
+        if discont {
+            out.set_flags(gst::BufferFlags::DISCONT);
         }
+    };
+    if let Some(ours) = buffer.get_mut() {
+        ours.replace_all_memory(memory);
+        finish(ours);
+        return buffer;
     }
-    let out = buffer.make_mut();
-    SFrameMeta::remove_from(out);
-    if discont {
-        out.set_flags(gst::BufferFlags::DISCONT);
-    }
-    buffer
+    // Somebody else holds it too.
+    let mut sealed = gst::Buffer::new();
+    let out = sealed.make_mut();
+    out.append_memory(memory);
+    copy_metadata(&buffer, out);
+    finish(out);
+    sealed
 }
 
 /// Times, flags and metas of `from` for a buffer that stands for it.

@@ -36,7 +36,8 @@ impl SFrameDec {
         };
         // Maps in place where the buffer and its memory are ours alone, which is what a network source gives, and copies
         // otherwise.
-        let Ok(mut bytes) = buffer.make_mut().map_writable() else {
+        let out = buffer.make_mut();
+        let Ok(mut bytes) = out.map_writable() else {
             return Ok(Outcome::Drop(Cause::Malformed, 0));
         };
         let Some(sealed) = Sealed::parse(&bytes, mode) else {
@@ -68,7 +69,6 @@ impl SFrameDec {
                         };
                         drop(guard);
                         drop(bytes);
-                        let out = buffer.make_mut();
                         opened.trim(out);
                         SFrameMeta::remove_from(out);
                         if let Some(who) = who {
