@@ -76,8 +76,30 @@ pub enum Check<'a> {
     Replayed,
     /// It is of another member than the first of this stream.
     WrongSender,
-    /// Open it with this key, then [`Receiver::record`] it.
-    Open(&'a OpenKey),
+    /// Open it with this key, and only if it opens [`Opening::record`] it.
+    Open(Opening<'a>),
+}
+
+/// A frame that may be opened.
+pub struct Opening<'a> {
+    /// The key of its KID.
+    pub key: &'a OpenKey,
+    ctr: u64,
+    who: &'a Arc<Who>,
+    replay: &'a mut ReplayWindow,
+    authenticated: &'a mut bool,
+    bound_to: &'a mut Option<Arc<Who>>,
+}
+
+impl<'a> Opening<'a> {
+    /// Notes that the frame authenticated. Returns whose it is, and whether it is the first of its KID.
+    pub fn record(self) -> (&'a Arc<Who>, bool) {
+        self.replay.record(self.ctr);
+        if self.bound_to.is_none() && self.who.is_known() {
+            *self.bound_to = Some(self.who.clone());
+        }
+        (self.who, !std::mem::replace(self.authenticated, true))
+    }
 }
 
 /// All keys of one stream.
@@ -148,7 +170,14 @@ impl Receiver {
         {
             return Check::WrongSender;
         }
-        Check::Open(key)
+        Check::Open(Opening {
+            key,
+            ctr: header.ctr,
+            who: &entry.who,
+            replay: &mut entry.replay,
+            authenticated: &mut entry.authenticated,
+            bound_to: &mut self.bound_to,
+        })
     }
 
     /// Takes the key source's answer for a KID, which was asked for in `generation`.
@@ -193,17 +222,6 @@ impl Receiver {
         }
         entry.key = Some(key);
         entry.who = Arc::new(who);
-    }
-
-    /// Notes that a frame authenticated. Returns whose it is, and whether it is the first of its KID.
-    pub fn record(&mut self, header: Header) -> Option<(&Arc<Who>, bool)> {
-        let entry = self.entries.get_mut(&header.kid)?;
-        entry.replay.record(header.ctr);
-        let first = !std::mem::replace(&mut entry.authenticated, true);
-        if self.bound_to.is_none() && entry.who.is_known() {
-            self.bound_to = Some(entry.who.clone());
-        }
-        Some((&entry.who, first))
     }
 
     /// Makes room for one more KID by dropping the candidate that was not seen for longest. Where key holders filled the
@@ -252,6 +270,14 @@ mod tests {
         Header { kid, ctr }
     }
 
+    /// Opens nothing, only notes: the frame authenticated.
+    fn record(receiver: &mut Receiver, kid: u64, ctr: u64) -> bool {
+        match receiver.check(header(kid, ctr)) {
+            Check::Open(opening) => opening.record().1,
+            _ => panic!("KID {kid}, CTR {ctr} may not be opened"),
+        }
+    }
+
     #[test]
     fn asks_once_per_generation() {
         let mut receiver = Receiver::new(64);
@@ -276,8 +302,8 @@ mod tests {
     fn a_replay_stays_refused_when_its_key_goes_and_comes_back() {
         let mut receiver = Receiver::new(64);
         receiver.install(1, answer(b"k", "", NO_LEAF), 0);
-        assert!(receiver.record(header(1, 5)).unwrap().1);
-        assert!(!receiver.record(header(1, 6)).unwrap().1);
+        assert!(record(&mut receiver, 1, 5));
+        assert!(!record(&mut receiver, 1, 6));
         receiver.install(1, None, 0);
         assert!(matches!(receiver.check(header(1, 5)), Check::NoKey));
         receiver.install(1, answer(b"k", "", NO_LEAF), 0);
@@ -293,7 +319,7 @@ mod tests {
         receiver.install(1, answer(b"k", "ann", 4), 0);
         receiver.install(2, answer(b"k", "ann", 9), 0);
         receiver.install(3, answer(b"k", "bob", 4), 0);
-        receiver.record(header(1, 0));
+        record(&mut receiver, 1, 0);
         assert!(matches!(receiver.check(header(2, 0)), Check::Open(_)));
         assert!(matches!(receiver.check(header(3, 0)), Check::WrongSender));
         receiver.unbind();
@@ -304,7 +330,7 @@ mod tests {
     fn made_up_kids_neither_grow_the_table_nor_push_out_real_ones() {
         let mut receiver = Receiver::new(1024);
         receiver.install(7, answer(b"k", "", NO_LEAF), 0);
-        receiver.record(header(7, 1));
+        record(&mut receiver, 7, 1);
         for kid in 1_000..11_000 {
             assert!(matches!(receiver.check(header(kid, 0)), Check::Ask));
             // A source that answers for any KID is the worst case.
@@ -318,7 +344,7 @@ mod tests {
     fn a_seek_here_lets_frames_come_again() {
         let mut receiver = Receiver::new(64);
         receiver.install(1, answer(b"k", "", NO_LEAF), 0);
-        receiver.record(header(1, 5));
+        record(&mut receiver, 1, 5);
         receiver.forget_counters();
         assert!(matches!(receiver.check(header(1, 5)), Check::Open(_)));
     }

@@ -52,11 +52,9 @@ impl SFrameDec {
             let state = &mut *guard;
             state.receiver.set_generation(generation);
             match state.receiver.check(header) {
-                Check::Open(key) => match sealed.open(key, &mut bytes) {
+                Check::Open(opening) => match sealed.open(opening.key, &mut bytes) {
                     Ok(opened) => {
-                        let Some((who, first)) = state.receiver.record(header) else {
-                            return Ok(Outcome::Drop(Cause::NoKey, kid));
-                        };
+                        let (who, first) = opening.record();
                         state.replayed_in_row = 0;
                         state.stats.opened += 1;
                         state.stats.bytes += opened.len() as u64;
