@@ -29,7 +29,7 @@ static KEYS: LazyLock<Vec<Keys>> = LazyLock::new(|| {
 fn seal(keys: &Keys, ctr: u64, clear_len: usize, frame: &[u8]) -> Vec<u8> {
     let layout = keys.seal.layout(ctr, clear_len, frame.len());
     let mut out = vec![0; layout.total()];
-    let sealed = keys.seal.seal(&layout, &mut out, |at, part| {
+    let sealed = keys.seal.seal(&layout, &[], &mut out, |at, part| {
         part.copy_from_slice(&frame[at..at + part.len()]);
         true
     });
@@ -46,7 +46,7 @@ fn open(keys: &Keys, clear_len: usize, sealed: &[u8]) -> Result<(u64, Vec<u8>), 
     assert!(lead.body_offset() <= len);
     let mut out = vec![0; clear_len];
     out.extend_from_slice(&sealed[lead.body_offset()..]);
-    let len = keys.open.open(&lead, &lead_bytes, &mut out)?;
+    let len = keys.open.open(&lead, &lead_bytes, &[], &mut out)?;
     assert!(len <= out.len());
     out.truncate(len);
     Ok((lead.header.ctr, out))

@@ -67,7 +67,7 @@ impl Bench {
         for out in &mut self.sealed {
             self.ctr += 1;
             let layout = self.seal_key.layout(self.ctr, 0, self.frame.len());
-            self.seal_key.seal(&layout, out, |at, part| {
+            self.seal_key.seal(&layout, &[], out, |at, part| {
                 if copy {
                     part.copy_from_slice(&self.frame[at..at + part.len()]);
                 }
@@ -88,7 +88,7 @@ impl Bench {
                 return Err("a fresh frame was taken for a replay".into());
             }
             let frame = &mut sealed[lead.header_len..];
-            let len = self.open_key.open(&lead, &lead_bytes, frame)?;
+            let len = self.open_key.open(&lead, &lead_bytes, &[], frame)?;
             self.window.record(lead.header.ctr);
             black_box(&frame[..len]);
         }

@@ -13,6 +13,9 @@ use sframe::key::{GenericDecryptionKey, GenericEncryptionKey};
 /// Longest clear prefix with the longest header: what must be read of a frame before it is known what it is.
 pub const MAX_LEAD: usize = MAX_CLEAR_PREFIX + header::MAX_LEN;
 
+/// Longest metadata of an application, in bytes.
+pub const MAX_METADATA: usize = 64;
+
 /// The key could not be derived. Says nothing about why: inputs are secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the key could not be derived")]
@@ -34,26 +37,25 @@ pub enum OpenError {
     AuthFailed,
 }
 
-/// Associated data: header, then clear prefix (RFC 9605 §4.4.3).
+/// Associated data: header, then metadata (RFC 9605 §4.4.3), which is the clear prefix and what the application adds.
 struct Aad {
-    bytes: [u8; MAX_LEAD],
+    bytes: [u8; MAX_LEAD + MAX_METADATA],
     len: usize,
 }
 
 impl Aad {
-    /// Of a frame without clear prefix it is the header, at the start of `bytes`.
-    fn of_header(bytes: [u8; MAX_LEAD], header_len: usize) -> Self {
-        Self {
-            bytes,
-            len: header_len,
+    /// `lead` begins with the header.
+    fn new(lead: &[u8; MAX_LEAD], header_len: usize, clear: &[u8], metadata: &[u8]) -> Self {
+        let mut bytes = [0; MAX_LEAD + MAX_METADATA];
+        // All of it, because a copy of fixed length costs nothing.
+        bytes[..MAX_LEAD].copy_from_slice(lead);
+        let mut len = header_len;
+        for part in [clear, &metadata[..metadata.len().min(MAX_METADATA)]] {
+            if !part.is_empty() {
+                bytes[len..len + part.len()].copy_from_slice(part);
+                len += part.len();
+            }
         }
-    }
-
-    fn with_clear_prefix(header: &[u8], clear: &[u8]) -> Self {
-        let mut bytes = [0; MAX_LEAD];
-        let len = header.len() + clear.len();
-        bytes[..header.len()].copy_from_slice(header);
-        bytes[header.len()..len].copy_from_slice(clear);
         Self { bytes, len }
     }
 
@@ -117,11 +119,13 @@ impl SealKey {
     }
 
     /// Seals into `out`, which is `layout.total()` bytes. `fill(at, part)` copies the frame's bytes from offset `at`
-    /// on into `part` and says whether they were there; it is called for the clear prefix and for the rest.
+    /// on into `part` and says whether they were there; it is called for the clear prefix and for the rest. `metadata` is
+    /// authenticated with the frame but not part of it.
     #[inline]
     pub fn seal(
         &self,
         layout: &Layout,
+        metadata: &[u8],
         out: &mut [u8],
         mut fill: impl FnMut(usize, &mut [u8]) -> bool,
     ) -> Result<(), SealError> {
@@ -134,11 +138,7 @@ impl SealKey {
         if !clear_filled || !fill(layout.clear_len, body) {
             return Err(SealError);
         }
-        let mut aad = if layout.clear_len == 0 {
-            Aad::of_header(layout.header, layout.header_len)
-        } else {
-            Aad::with_clear_prefix(header, clear)
-        };
+        let mut aad = Aad::new(&layout.header, layout.header_len, clear, metadata);
         let view = EncryptionBufferView {
             aad: aad.as_mut(),
             data: body,
@@ -198,10 +198,16 @@ impl OpenKey {
     }
 
     /// Opens in place. `lead_bytes` are the frame's first bytes, up to the ciphertext; `out` holds the clear prefix
-    /// (still empty) followed by ciphertext and tag. Returns the length of the frame at the start of `out`.
+    /// (still empty) followed by ciphertext and tag; `metadata` is what the sealing side added. Returns the length of the frame at the start of `out`.
     #[inline]
-    pub fn open(&self, lead: &Lead, lead_bytes: &[u8; MAX_LEAD], out: &mut [u8]) -> Result<usize, OpenError> {
-        let (clear, header) = lead_bytes[..lead.body_offset()].split_at(lead.clear_len);
+    pub fn open(
+        &self,
+        lead: &Lead,
+        lead_bytes: &[u8; MAX_LEAD],
+        metadata: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        let clear = &lead_bytes[..lead.clear_len];
         let (out_clear, body) = out
             .split_at_mut_checked(lead.clear_len)
             .ok_or(OpenError::Malformed(HeaderError::Truncated))?;
@@ -209,11 +215,11 @@ impl OpenKey {
             .len()
             .checked_sub(self.tag_len)
             .ok_or(OpenError::Malformed(HeaderError::Truncated))?;
-        let mut aad = if lead.clear_len == 0 {
-            Aad::of_header(*lead_bytes, lead.header_len)
-        } else {
-            Aad::with_clear_prefix(header, clear)
-        };
+        let mut header_first = *lead_bytes;
+        if lead.clear_len > 0 {
+            header_first.rotate_left(lead.clear_len);
+        }
+        let mut aad = Aad::new(&header_first, lead.header_len, clear, metadata);
         let view = DecryptionBufferView {
             aad: aad.as_mut(),
             data: body,

@@ -1,5 +1,6 @@
 //! GStreamer glue that `sframeenc` and `sframedec` share.
 
+use crate::frame::MAX_METADATA;
 use gst::glib;
 use gst::prelude::*;
 use gst_e2ee_common::key_source::{self, Connection, ContractError, KeySource};
@@ -126,6 +127,18 @@ pub fn find_source(
              gst.sframe.keyring/{id}"
         )
     })
+}
+
+/// The property `metadata` as bytes.
+pub fn metadata(text: Option<String>) -> Result<Vec<u8>, String> {
+    let bytes = text.unwrap_or_default().into_bytes();
+    if bytes.len() > MAX_METADATA {
+        return Err(format!(
+            "metadata has {} bytes; {MAX_METADATA} are the most",
+            bytes.len()
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Error text for a key source that breaks the contract.

@@ -52,7 +52,7 @@ impl SFrameDec {
             let state = &mut *guard;
             state.receiver.set_generation(generation);
             match state.receiver.check(header) {
-                Check::Open(opening) => match sealed.open(opening.key, &mut bytes) {
+                Check::Open(opening) => match sealed.open(opening.key, &state.metadata, &mut bytes) {
                     Ok(opened) => {
                         let (who, first) = opening.record();
                         state.replayed_in_row = 0;

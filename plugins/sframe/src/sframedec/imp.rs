@@ -88,6 +88,7 @@ impl SFrameDec {
             hold: Hold::new(settings.hold_frames as usize),
             hold_time: settings.hold_time.into(),
             attach_meta: settings.attach_meta,
+            metadata: glue::metadata(settings.metadata)?,
             ..State::default()
         };
         Ok(())

@@ -128,13 +128,13 @@ impl Sealed {
     }
 
     /// Opens the buffer's bytes where they lie. What does not open leaves nothing usable of them.
-    pub fn open(&self, key: &OpenKey, bytes: &mut [u8]) -> Result<Opened, OpenError> {
+    pub fn open(&self, key: &OpenKey, metadata: &[u8], bytes: &mut [u8]) -> Result<Opened, OpenError> {
         // The opened frame begins where the SFrame header ended, less the clear prefix, which moves up to it.
         let start = self.sealed.start + self.lead.header_len;
         let frame = bytes
             .get_mut(start..self.sealed.end)
             .ok_or(OpenError::AuthFailed)?;
-        let len = key.open(&self.lead, &self.lead_bytes, frame)?;
+        let len = key.open(&self.lead, &self.lead_bytes, metadata, frame)?;
         let info = self
             .codec
             .map_or_else(FrameInfo::default, |codec| codec.inspect(&frame[..len]));

@@ -13,6 +13,7 @@ pub struct Settings {
     pub key_file: Option<PathBuf>,
     pub cipher_suite: CipherSuite,
     pub clear_prefix: ClearPrefix,
+    pub metadata: Option<String>,
     pub replay_window: u32,
     pub hold_frames: u32,
     pub hold_time: gst::ClockTime,
@@ -27,6 +28,7 @@ impl Default for Settings {
             key_file: None,
             cipher_suite: CipherSuite::default(),
             clear_prefix: ClearPrefix::default(),
+            metadata: None,
             replay_window: 1024,
             hold_frames: 24,
             hold_time: gst::ClockTime::from_mseconds(500),
@@ -44,6 +46,7 @@ impl Settings {
             "key-source" => self.key_source = value.get().unwrap_or_default(),
             "key-file" => self.key_file = value.get::<Option<String>>().ok().flatten().map(PathBuf::from),
             "cipher-suite" => self.cipher_suite = value.get().unwrap_or_default(),
+            "metadata" => self.metadata = value.get().ok().flatten(),
             "clear-prefix" => self.clear_prefix = value.get().unwrap_or_default(),
             "replay-window" => self.replay_window = value.get().unwrap_or_default(),
             "hold-frames" => self.hold_frames = value.get().unwrap_or_default(),
@@ -65,6 +68,7 @@ impl Settings {
                 .to_value(),
             "cipher-suite" => self.cipher_suite.to_value(),
             "clear-prefix" => self.clear_prefix.to_value(),
+            "metadata" => self.metadata.to_value(),
             "replay-window" => self.replay_window.to_value(),
             "hold-frames" => self.hold_frames.to_value(),
             "hold-time" => self.hold_time.nseconds().to_value(),
@@ -143,6 +147,14 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                      nothing reads it, leaving it out halves the cost of opening small frames",
                 )
                 .default_value(defaults.attach_meta)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecString::builder("metadata")
+                .nick("Metadata")
+                .blurb(
+                    "Text that is authenticated with every frame but not sent, such as the name of the call: frames open only \
+                     where it is the same (RFC 9605 section 4.4.3). At most 64 bytes",
+                )
                 .mutable_ready()
                 .build(),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")

@@ -120,6 +120,8 @@ pub struct State {
     pub hold: Hold<gst::Buffer, gst::Event>,
     pub hold_time: Duration,
     pub attach_meta: bool,
+    /// What the sender authenticates besides each frame.
+    pub metadata: Vec<u8>,
     /// The task pushes; see "Who pushes".
     pub holding: bool,
     /// The source pad is active. Apart from `flushing`: a FLUSH_STOP must not wake up an element that stops.
@@ -165,6 +167,7 @@ impl Default for State {
             hold: Hold::new(0),
             hold_time: Duration::ZERO,
             attach_meta: true,
+            metadata: Vec::new(),
             holding: false,
             active: false,
             flushing: false,

@@ -49,6 +49,7 @@ struct State {
     refused: Option<gst::Caps>,
     sender: Option<Sender>,
     blocks: Blocks,
+    metadata: Vec<u8>,
     /// Which generation of keys the source was asked in.
     asked: Option<u64>,
     source: Option<Attached>,
@@ -68,6 +69,7 @@ impl Default for State {
             refused: None,
             sender: None,
             blocks: Blocks::default(),
+            metadata: Vec::new(),
             asked: None,
             source: None,
             dropped: false,
@@ -109,7 +111,10 @@ impl SFrameEnc {
         let settings = self.settings().clone();
         // What an earlier start left, such as the lock on the counter file.
         drop(std::mem::take(&mut *self.state()));
-        let mut state = State::default();
+        let mut state = State {
+            metadata: glue::metadata(settings.metadata.clone())?,
+            ..State::default()
+        };
         match &settings.key_file {
             Some(path) => state.sender = Some(static_sender(&settings, path)?),
             None => {
@@ -266,9 +271,16 @@ impl SFrameEnc {
             return Ok(Outcome::Dropped(Timing::of(&buffer)));
         };
         // The counter is spent, whatever becomes of the frame.
-        let sealed = sender
-            .next_counter()
-            .and_then(|ctr| Ok(seal(sender.key(), ctr, &contents, &plan, &state_ref.blocks)?));
+        let sealed = sender.next_counter().and_then(|ctr| {
+            Ok(seal(
+                sender.key(),
+                ctr,
+                &contents,
+                &plan,
+                &state_ref.metadata,
+                &state_ref.blocks,
+            )?)
+        });
         match sealed {
             Ok(memory) => {
                 state_ref.stats.sealed += 1;

@@ -52,6 +52,7 @@ pub fn seal(
     ctr: u64,
     contents: &Contents,
     plan: &Plan,
+    metadata: &[u8],
     blocks: &Blocks,
 ) -> Result<gst::Memory, SealError> {
     let layout = key.layout(ctr, plan.clear_len, plan.sealed.len());
@@ -66,7 +67,7 @@ pub fn seal(
             Outline::clear_padding_flag(head);
             head[plan.copied] = Descriptor::WHOLE_PACKET.to_byte();
         }
-        key.seal(&layout, body, |at, into| {
+        key.seal(&layout, metadata, body, |at, into| {
             contents.read(plan.sealed.start + at, into)
         })
     };

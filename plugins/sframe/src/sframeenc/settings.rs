@@ -15,6 +15,7 @@ pub struct Settings {
     pub cipher_suite: CipherSuite,
     pub counter_file: Option<PathBuf>,
     pub clear_prefix: ClearPrefix,
+    pub metadata: Option<String>,
 }
 
 impl Default for Settings {
@@ -27,6 +28,7 @@ impl Default for Settings {
             cipher_suite: CipherSuite::default(),
             counter_file: None,
             clear_prefix: ClearPrefix::default(),
+            metadata: None,
         }
     }
 }
@@ -43,6 +45,7 @@ impl Settings {
             "kid" => self.kid = value.get().ok(),
             "cipher-suite" => self.cipher_suite = value.get().unwrap_or_default(),
             "counter-file" => self.counter_file = path(),
+            "metadata" => self.metadata = value.get().ok().flatten(),
             "clear-prefix" => self.clear_prefix = value.get().unwrap_or_default(),
             _ => {}
         }
@@ -60,6 +63,7 @@ impl Settings {
             "cipher-suite" => self.cipher_suite.to_value(),
             "counter-file" => path(&self.counter_file),
             "clear-prefix" => self.clear_prefix.to_value(),
+            "metadata" => self.metadata.to_value(),
             _ => return None,
         })
     }
@@ -116,7 +120,15 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                     )
                     .mutable_ready()
                     .build(),
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                glib::ParamSpecString::builder("metadata")
+                .nick("Metadata")
+                .blurb(
+                    "Text that is authenticated with every frame but not sent, such as the name of the call: frames open only \
+                     where it is the same (RFC 9605 section 4.4.3). At most 64 bytes",
+                )
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
                     .blurb(
                         "sealed (buffers), bytes (before sealing), kid, epoch, key-changes, dropped-no-key, \
