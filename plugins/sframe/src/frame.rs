@@ -44,17 +44,12 @@ struct Aad {
 }
 
 impl Aad {
-    /// `lead` begins with the header.
-    fn new(lead: &[u8; MAX_LEAD], header_len: usize, clear: &[u8], metadata: &[u8]) -> Self {
+    fn new(header: &[u8], clear: &[u8], metadata: &[u8]) -> Self {
         let mut bytes = [0; MAX_LEAD + MAX_METADATA];
-        // All of it, because a copy of fixed length costs nothing.
-        bytes[..MAX_LEAD].copy_from_slice(lead);
-        let mut len = header_len;
-        for part in [clear, &metadata[..metadata.len().min(MAX_METADATA)]] {
-            if !part.is_empty() {
-                bytes[len..len + part.len()].copy_from_slice(part);
-                len += part.len();
-            }
+        let mut len = 0;
+        for part in [header, clear, &metadata[..metadata.len().min(MAX_METADATA)]] {
+            bytes[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
         }
         Self { bytes, len }
     }
@@ -138,12 +133,14 @@ impl SealKey {
         if !clear_filled || !fill(layout.clear_len, body) {
             return Err(SealError);
         }
-        let mut aad = Aad::new(&layout.header, layout.header_len, clear, metadata);
-        let view = EncryptionBufferView {
-            aad: aad.as_mut(),
-            data: body,
-            tag,
+        // Mostly the header is all there is, and a copy of fixed length costs nothing.
+        let (mut short, mut long) = (layout.header, None);
+        let aad = if clear.is_empty() && metadata.is_empty() {
+            &mut short[..layout.header_len]
+        } else {
+            long.insert(Aad::new(header, clear, metadata)).as_mut()
         };
+        let view = EncryptionBufferView { aad, data: body, tag };
         self.key.encrypt(view, layout.ctr).map_err(|_| SealError)
     }
 }
@@ -207,7 +204,7 @@ impl OpenKey {
         metadata: &[u8],
         out: &mut [u8],
     ) -> Result<usize, OpenError> {
-        let clear = &lead_bytes[..lead.clear_len];
+        let (clear, header) = lead_bytes[..lead.body_offset()].split_at(lead.clear_len);
         let (out_clear, body) = out
             .split_at_mut_checked(lead.clear_len)
             .ok_or(OpenError::Malformed(HeaderError::Truncated))?;
@@ -215,15 +212,13 @@ impl OpenKey {
             .len()
             .checked_sub(self.tag_len)
             .ok_or(OpenError::Malformed(HeaderError::Truncated))?;
-        let mut header_first = *lead_bytes;
-        if lead.clear_len > 0 {
-            header_first.rotate_left(lead.clear_len);
-        }
-        let mut aad = Aad::new(&header_first, lead.header_len, clear, metadata);
-        let view = DecryptionBufferView {
-            aad: aad.as_mut(),
-            data: body,
+        let (mut short, mut long) = (*lead_bytes, None);
+        let aad = if clear.is_empty() && metadata.is_empty() {
+            &mut short[..lead.header_len]
+        } else {
+            long.insert(Aad::new(header, clear, metadata)).as_mut()
         };
+        let view = DecryptionBufferView { aad, data: body };
         self.key
             .decrypt(view, lead.header.ctr)
             .map_err(|_| OpenError::AuthFailed)?;
