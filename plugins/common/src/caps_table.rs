@@ -7,7 +7,7 @@
 pub const SFRAME: &str = "application/x-sframe";
 /// Field of [`SFRAME`] caps that holds the media type of what was sealed.
 pub const ORIGINAL_MEDIA_TYPE: &str = "original-media-type";
-/// Field of [`SFRAME`] caps: `none` or `codec`, see [`ClearPrefix`](crate::caps_table::CLEAR_PREFIX_CODEC).
+/// Field of [`SFRAME`] caps: [`CLEAR_PREFIX_NONE`] or [`CLEAR_PREFIX_CODEC`].
 pub const CLEAR_PREFIX: &str = "clear-prefix";
 /// Value of [`CLEAR_PREFIX`]: the whole frame is sealed.
 pub const CLEAR_PREFIX_NONE: &str = "none";

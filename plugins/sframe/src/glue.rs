@@ -81,6 +81,52 @@ pub enum ClearPrefix {
     Codec,
 }
 
+/// The property `key-source`, of both elements.
+pub fn key_source_property() -> glib::ParamSpec {
+    glib::ParamSpecObject::builder::<gst::Object>("key-source")
+        .nick("Key source")
+        .blurb(
+            "Key source to use instead of the one that the pipeline has under the keyring id, for applications \
+             that have one at hand",
+        )
+        .mutable_ready()
+        .build()
+}
+
+/// The property `cipher-suite`, of both elements.
+pub fn cipher_suite_property() -> glib::ParamSpec {
+    glib::ParamSpecEnum::builder::<CipherSuite>("cipher-suite")
+        .nick("Cipher suite")
+        .blurb("SFrame cipher suite for key-file (RFC 9605 section 4.5); a key source names its own")
+        .mutable_ready()
+        .build()
+}
+
+/// The property `metadata`, of both elements.
+pub fn metadata_property() -> glib::ParamSpec {
+    glib::ParamSpecString::builder("metadata")
+        .nick("Metadata")
+        .blurb(
+            "Text that is authenticated with every frame but not sent, such as the name of the call: frames \
+             open only where it is the same (RFC 9605 section 4.4.3). At most 64 bytes",
+        )
+        .mutable_ready()
+        .build()
+}
+
+/// The two templates of an element with one pad on each side.
+pub fn pad_templates(sink: &gst::Caps, src: &gst::Caps) -> Vec<gst::PadTemplate> {
+    [
+        ("sink", gst::PadDirection::Sink, sink),
+        ("src", gst::PadDirection::Src, src),
+    ]
+    .into_iter()
+    .filter_map(|(name, direction, caps)| {
+        gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps).ok()
+    })
+    .collect()
+}
+
 /// Builds a pad from the template that the element class has for it.
 pub fn pad_builder(
     template: Option<gst::PadTemplate>,

@@ -15,7 +15,7 @@
 //! ```text
 //!            frame without a key, source may get one
 //!   Direct ───────────────────────────────────────────▶ Holding
-//!   (the streaming thread opens and pushes)             (frames and events queue; the pad's task opens and pushes)
+//!   (the streaming thread opens and pushes)             (frames and events queue; a task opens and pushes)
 //!      ▲                                                  │
 //!      └──────────────── queue empty ─────────────────────┘
 //! ```
@@ -460,16 +460,7 @@ impl ElementImpl for SFrameDec {
             .into_iter()
             .map(gst::Structure::new_empty)
             .collect();
-            let template = |name, direction, caps: &gst::Caps| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps)
-            };
-            [
-                template("sink", gst::PadDirection::Sink, &sealed),
-                template("src", gst::PadDirection::Src, &gst::Caps::new_any()),
-            ]
-            .into_iter()
-            .flatten()
-            .collect()
+            glue::pad_templates(&sealed, &gst::Caps::new_any())
         });
         &TEMPLATES
     }

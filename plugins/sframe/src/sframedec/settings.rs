@@ -1,6 +1,6 @@
 //! The properties of `sframedec`.
 
-use crate::glue::{CipherSuite, ClearPrefix};
+use crate::glue::{self, CipherSuite, ClearPrefix};
 use gst::glib;
 use gst::prelude::*;
 use std::path::PathBuf;
@@ -83,90 +83,83 @@ pub fn properties() -> &'static [glib::ParamSpec] {
     static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
         let defaults = Settings::default();
         vec![
-                glib::ParamSpecString::builder("keyring")
-                    .nick("Keyring id")
-                    .blurb("Id under which the pipeline has the key source that gives the keys, where key-file is not set")
-                    .default_value(Some("default"))
-                    .mutable_ready()
-                    .build(),
-            glib::ParamSpecObject::builder::<gst::Object>("key-source")
-                .nick("Key source")
-                .blurb("Key source to use instead of the one that the pipeline has under the keyring id, for applications \
-                        that have one at hand")
+            glib::ParamSpecString::builder("keyring")
+                .nick("Keyring id")
+                .blurb(
+                    "Id under which the pipeline has the key source that gives the keys, where \
+                     key-file is not set",
+                )
+                .default_value(Some("default"))
                 .mutable_ready()
                 .build(),
-                glib::ParamSpecString::builder("key-file")
-                    .nick("Key file")
-                    .blurb(
-                        "File of static keys, one a line: `<kid decimal> <base key hex>`, # comments, mode 600. Every line \
-                         is used",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecEnum::builder::<CipherSuite>("cipher-suite")
-                    .nick("Cipher suite")
-                    .blurb("SFrame cipher suite for key-file (RFC 9605 section 4.5); a key source names its own")
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecEnum::builder::<ClearPrefix>("clear-prefix")
-                    .nick("Clear prefix")
-                    .blurb(
-                        "Whether frames begin with the codec's first bytes in clear, where caps do not say so; codec also \
-                         accepts video/x-vp8 and audio/x-opus from stock depayloaders",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecUInt::builder("replay-window")
-                    .nick("Replay window")
-                    .blurb(
-                        "How far behind the newest counter of a key id a frame may still be, in frames, rounded up to a power of two; \
-                         each counter opens once (RFC 9605 section 9.3). 0 switches replay protection off",
-                    )
-                    .maximum(1 << 20)
-                    .default_value(defaults.replay_window)
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecUInt::builder("hold-frames")
-                    .nick("Held frames")
-                    .blurb("Most frames that wait for a key that the key source does not have yet; 0: none waits")
-                    .maximum(10_000)
-                    .default_value(defaults.hold_frames)
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecUInt64::builder("hold-time")
-                    .nick("Hold time")
-                    .blurb("Longest that a frame waits for its key, in nanoseconds; not part of the latency")
-                    .maximum(gst::ClockTime::MAX.nseconds())
+            glue::key_source_property(),
+            glib::ParamSpecString::builder("key-file")
+                .nick("Key file")
+                .blurb(
+                    "File of static keys, one a line: `<kid decimal> <base key hex>`, # comments, \
+                     mode 600. Every line is used",
+                )
+                .mutable_ready()
+                .build(),
+            glue::cipher_suite_property(),
+            glib::ParamSpecEnum::builder::<ClearPrefix>("clear-prefix")
+                .nick("Clear prefix")
+                .blurb(
+                    "Whether frames begin with the codec's first bytes in clear, where caps do not \
+                     say so; codec also accepts video/x-vp8 and audio/x-opus from stock depayloaders",
+                )
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt::builder("replay-window")
+                .nick("Replay window")
+                .blurb(
+                    "How far behind the newest counter of a key id a frame may still be, in frames, \
+                     rounded up to a power of two; each counter opens once (RFC 9605 section 9.3). 0 \
+                     switches replay protection off",
+                )
+                .maximum(1 << 20)
+                .default_value(defaults.replay_window)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt::builder("hold-frames")
+                .nick("Held frames")
+                .blurb(
+                    "Most frames that wait for a key that the key source does not have yet; 0: none \
+                     waits",
+                )
+                .maximum(10_000)
+                .default_value(defaults.hold_frames)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt64::builder("hold-time")
+                .nick("Hold time")
+                .blurb("Longest that a frame waits for its key, in nanoseconds; not part of the latency")
+                .maximum(gst::ClockTime::MAX.nseconds())
                 .default_value(defaults.hold_time.nseconds())
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecBoolean::builder("attach-meta")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecBoolean::builder("attach-meta")
                 .nick("Attach meta")
                 .blurb(
-                    "Attach GstSFrameMeta (kid, epoch, leaf, sender) to every opened buffer. Recorders need it; where \
-                     nothing reads it, leaving it out halves the cost of opening small frames",
+                    "Attach GstSFrameMeta (kid, epoch, leaf, sender) to every opened buffer. \
+                     Recorders need it; where nothing reads it, leaving it out halves the cost of \
+                     opening small frames",
                 )
                 .default_value(defaults.attach_meta)
                 .mutable_ready()
                 .build(),
-            glib::ParamSpecString::builder("metadata")
-                .nick("Metadata")
-                .blurb(
-                    "Text that is authenticated with every frame but not sent, such as the name of the call: frames open only \
-                     where it is the same (RFC 9605 section 4.4.3). At most 64 bytes",
-                )
-                .mutable_ready()
-                .build(),
+            glue::metadata_property(),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb(
-                        "opened and bytes (after opening); dropped: auth-failed, replayed, no-key, malformed, wrong-sender, \
-                         waiting-keyframe; held (frames that waited for a key), keyframe-requests; kid and epoch of the last \
-                         opened frame. Also posted as element message sframedec-stats at EOS and at PAUSED to READY",
-                    )
-                    .read_only()
-                    .build(),
-            ]
+                .nick("Statistics")
+                .blurb(
+                    "opened and bytes (after opening); dropped: auth-failed, replayed, no-key, \
+                     malformed, wrong-sender, waiting-keyframe; held (frames that waited for a key), \
+                     keyframe-requests; kid and epoch of the last opened frame. Also posted as \
+                     element message sframedec-stats at EOS and at PAUSED to READY",
+                )
+                .read_only()
+                .build(),
+        ]
     });
     &PROPERTIES
 }

@@ -27,7 +27,7 @@ use crate::counter_file::{self, CounterFile, Fingerprint};
 use crate::glue::{self, Attached, CAT, ClearPrefix, Contents, Generation, Timing};
 use crate::key_file::KeyFile;
 use crate::sender::{Sender, SenderError};
-use gst_e2ee_common::key_source::{ContractError, SenderKey};
+use gst_e2ee_common::key_source::{ContractError, KeySource, SenderKey};
 use gst_e2ee_common::rate_limit::RateLimit;
 
 const NEEDS_KEY_FILE: &str = "key-file= and kid=";
@@ -131,7 +131,7 @@ impl SFrameEnc {
         Ok(())
     }
 
-    fn attach(&self, source: gst_e2ee_common::key_source::KeySource) -> Attached {
+    fn attach(&self, source: KeySource) -> Attached {
         let this = self.obj().downgrade();
         Attached::new(source, move || {
             if let Some(this) = this.upgrade() {
@@ -541,16 +541,7 @@ impl ElementImpl for SFrameEnc {
             ]
             .into_iter()
             .collect();
-            let template = |name, direction, caps: &gst::Caps| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps)
-            };
-            [
-                template("sink", gst::PadDirection::Sink, &gst::Caps::new_any()),
-                template("src", gst::PadDirection::Src, &sealed),
-            ]
-            .into_iter()
-            .flatten()
-            .collect()
+            glue::pad_templates(&gst::Caps::new_any(), &sealed)
         });
         &TEMPLATES
     }

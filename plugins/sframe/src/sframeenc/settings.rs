@@ -1,6 +1,6 @@
 //! The properties of `sframeenc`.
 
-use crate::glue::{CipherSuite, ClearPrefix};
+use crate::glue::{self, CipherSuite, ClearPrefix};
 use gst::glib;
 use gst::prelude::*;
 use std::path::PathBuf;
@@ -73,71 +73,61 @@ impl Settings {
 pub fn properties() -> &'static [glib::ParamSpec] {
     static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
         vec![
-                glib::ParamSpecString::builder("keyring")
-                    .nick("Keyring id")
-                    .blurb("Id under which the pipeline has the key source that gives the key, where key-file is not set")
-                    .default_value(Some("default"))
-                    .mutable_ready()
-                    .build(),
-            glib::ParamSpecObject::builder::<gst::Object>("key-source")
-                .nick("Key source")
-                .blurb("Key source to use instead of the one that the pipeline has under the keyring id, for applications \
-                        that have one at hand")
+            glib::ParamSpecString::builder("keyring")
+                .nick("Keyring id")
+                .blurb(
+                    "Id under which the pipeline has the key source that gives the key, where \
+                     key-file is not set",
+                )
+                .default_value(Some("default"))
                 .mutable_ready()
                 .build(),
-                glib::ParamSpecString::builder("key-file")
-                    .nick("Key file")
-                    .blurb(
-                        "File of static keys, one a line: `<kid decimal> <base key hex>`, # comments, mode 600. Needs kid",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecUInt64::builder("kid")
-                    .nick("Key id")
-                    .blurb(
-                        "Which key of key-file to seal with. Give every sender its own kid: two senders with one key and \
-                         kid would repeat nonces, which reveals media",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecEnum::builder::<CipherSuite>("cipher-suite")
-                    .nick("Cipher suite")
-                    .blurb("SFrame cipher suite for key-file (RFC 9605 section 4.5); a key source names its own")
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecString::builder("counter-file")
-                    .nick("Counter file")
-                    .blurb(
-                        "Where the counters of the static key are kept, so that none is used twice over crashes and \
-                         restarts (default: below $XDG_STATE_HOME/gst-plugins-e2ee/counters, named by key and kid)",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecEnum::builder::<ClearPrefix>("clear-prefix")
-                    .nick("Clear prefix")
-                    .blurb(
-                        "What stays readable (but authenticated) for SFUs and depayloaders that look for keyframes",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecString::builder("metadata")
-                .nick("Metadata")
+            glue::key_source_property(),
+            glib::ParamSpecString::builder("key-file")
+                .nick("Key file")
                 .blurb(
-                    "Text that is authenticated with every frame but not sent, such as the name of the call: frames open only \
-                     where it is the same (RFC 9605 section 4.4.3). At most 64 bytes",
+                    "File of static keys, one a line: `<kid decimal> <base key hex>`, # comments, \
+                     mode 600. Needs kid",
                 )
                 .mutable_ready()
                 .build(),
+            glib::ParamSpecUInt64::builder("kid")
+                .nick("Key id")
+                .blurb(
+                    "Which key of key-file to seal with. Give every sender its own kid: two senders \
+                     with one key and kid would repeat nonces, which reveals media",
+                )
+                .mutable_ready()
+                .build(),
+            glue::cipher_suite_property(),
+            glib::ParamSpecString::builder("counter-file")
+                .nick("Counter file")
+                .blurb(
+                    "Where the counters of the static key are kept, so that none is used twice over \
+                     crashes and restarts (default: below $XDG_STATE_HOME/gst-plugins-e2ee/counters, \
+                     named by key and kid)",
+                )
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecEnum::builder::<ClearPrefix>("clear-prefix")
+                .nick("Clear prefix")
+                .blurb(
+                    "What stays readable (but authenticated) for SFUs and depayloaders that look for \
+                     keyframes",
+                )
+                .mutable_ready()
+                .build(),
+            glue::metadata_property(),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb(
-                        "sealed (buffers), bytes (before sealing), kid, epoch, key-changes, dropped-no-key, \
-                         dropped-waiting-keyframe, dropped-malformed; also posted as element message sframeenc-stats at \
-                         EOS and at PAUSED to READY",
-                    )
-                    .read_only()
-                    .build(),
-            ]
+                .nick("Statistics")
+                .blurb(
+                    "sealed (buffers), bytes (before sealing), kid, epoch, key-changes, \
+                     dropped-no-key, dropped-waiting-keyframe, dropped-malformed; also posted as \
+                     element message sframeenc-stats at EOS and at PAUSED to READY",
+                )
+                .read_only()
+                .build(),
+        ]
     });
     &PROPERTIES
 }
