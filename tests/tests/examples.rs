@@ -117,14 +117,7 @@ fn rust_example_records_and_links_no_plugin() {
     let sandbox = Sandbox::new();
     // A program of another package: cargo tells where it is.
     let built = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--quiet",
-            "-p",
-            "gst-e2ee-examples",
-        ])
+        .args(["build", "--locked", "--quiet", "-p", "gst-e2ee-examples"])
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(root())
         .output()

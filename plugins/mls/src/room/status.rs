@@ -1,0 +1,83 @@
+//! What a person or a program may know of a room from one endpoint's view. Nothing here is secret.
+
+use serde::{Deserialize, Serialize};
+
+/// Where this endpoint stands with its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Asked to be let in, or is catching up after a start.
+    Joining,
+    /// Has the keys of the current epoch and seals under them.
+    Ready,
+    /// Has the keys of a new epoch and still seals under the one before.
+    Transition,
+    /// Heard nothing authenticated for `max-silence`, or cannot follow the log: does not seal.
+    Stale,
+    /// Removed from the room, or somebody else uses this identity's state: will not come back by itself.
+    Evicted,
+}
+
+/// A member as its certificate describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Leaf index in the ratchet tree (RFC 9420 §4.1).
+    pub leaf: u32,
+    /// Opaque subject id of the certificate (its common name).
+    pub id: String,
+    /// Organisation that operates this endpoint, where the certificate names one.
+    pub operator: Option<String>,
+    /// Certified roles: `participant`, `recorder`, or both.
+    pub roles: Vec<crate::identity::Role>,
+    /// SHA-256 of the certificate, hex.
+    pub fingerprint: String,
+    /// Is this the endpoint itself?
+    pub own: bool,
+}
+
+/// The room as this endpoint sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where this endpoint stands.
+    pub state: State,
+    /// Name of the room, as this endpoint calls it.
+    pub room: String,
+    /// MLS group id, hex; empty before there is one.
+    pub group_id: String,
+    /// Epoch of the group (RFC 9420 §8); 0 before there is one.
+    pub epoch: u64,
+    /// The epoch authenticator as 30 digits in 6 groups; empty before there is one.
+    pub epoch_code: String,
+    /// All members, by leaf.
+    pub members: Vec<Member>,
+    /// The policy in force; none before there is a group.
+    pub policy: Option<crate::policy::Policy>,
+    /// SHA-256 of the encoded policy, hex.
+    pub policy_digest: String,
+    /// Weakest claim under which this endpoint sends.
+    pub accept: crate::policy::Claim,
+    /// Does the room's claim meet `accept`?
+    pub accepted: bool,
+    /// Unix time in seconds at which the recording state last changed in this endpoint's view.
+    pub recording_since: Option<u64>,
+    /// What was counted since the start.
+    pub counters: Counters,
+}
+
+/// What a room counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counters {
+    /// Commits of others that were merged.
+    pub commits_merged: u64,
+    /// Own commits that won.
+    pub commits_won: u64,
+    /// Own commits that lost their race and were made again.
+    pub commits_lost: u64,
+    /// Commits, proposals and key packages that the rules refused.
+    pub refused: u64,
+    /// Records that could not be read at all.
+    pub malformed: u64,
+    /// Rejoins by external commit.
+    pub resyncs: u64,
+}
