@@ -1,0 +1,138 @@
+//! This endpoint's own identity: certificate, private key, and the authorities that it trusts.
+
+use std::path::Path;
+
+use openmls_traits::signatures::{Signer, SignerError};
+use openmls_traits::types::SignatureScheme;
+
+use super::pem::{LoadError, read_certificates, read_key};
+use super::{Fingerprint, Identity, IdentityError, IdentityKey, chain};
+
+/// What an endpoint is in a room, and the key that it signs with.
+#[derive(Debug)]
+pub struct OwnIdentity {
+    key: IdentityKey,
+    content: Vec<u8>,
+    identity: Identity,
+    roots: Vec<Fingerprint>,
+}
+
+impl OwnIdentity {
+    /// Loads an identity from PEM files: `certificate` with the endpoint's certificate and, where there are any, its
+    /// issuers below the root; `private_key` in PKCS#8; `ca` with one or more roots. `at`: unix time in seconds at
+    /// which the certificates must be valid.
+    pub fn load(certificate: &Path, private_key: &Path, ca: &Path, at: u64) -> Result<Self, LoadError> {
+        Self::new(
+            read_certificates(certificate)?,
+            read_key(private_key)?,
+            &read_certificates(ca)?,
+            at,
+        )
+    }
+
+    /// Makes an identity from certificates in DER: `chain` is the endpoint's, then its issuers; the root may be
+    /// missing. It is one of `roots`.
+    pub fn new(chain: Vec<Vec<u8>>, key: IdentityKey, roots: &[Vec<u8>], at: u64) -> Result<Self, LoadError> {
+        let (content, identity) = complete(&chain, roots, at)?;
+        if identity.public_key != *key.public() {
+            return Err(LoadError::NoPair);
+        }
+        let mut roots: Vec<_> = roots.iter().map(|root| Fingerprint::of(root)).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        Ok(Self {
+            key,
+            content,
+            identity,
+            roots,
+        })
+    }
+
+    /// The content of the MLS credential: all certificates, the root included.
+    pub fn credential_content(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// Who this is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The roots that this endpoint trusts, sorted.
+    pub fn roots(&self) -> &[Fingerprint] {
+        &self.roots
+    }
+
+    /// Signs. What is signed must begin with a label of its own purpose.
+    pub fn sign(&self, data: &[u8]) -> [u8; 64] {
+        self.key.sign(data)
+    }
+}
+
+/// Verifies the chain as it is, or with one of the roots behind it.
+fn complete(chain: &[Vec<u8>], roots: &[Vec<u8>], at: u64) -> Result<(Vec<u8>, Identity), IdentityError> {
+    let trusted: Vec<_> = roots.iter().map(|root| Fingerprint::of(root)).collect();
+    if chain
+        .last()
+        .is_some_and(|last| trusted.contains(&Fingerprint::of(last)))
+    {
+        let content = chain::content(chain)?;
+        let identity = chain::verify(&content, &trusted, at)?;
+        return Ok((content, identity));
+    }
+    let mut refused = IdentityError::UnknownRoot;
+    for root in roots {
+        let chain: Vec<&[u8]> = chain.iter().chain([root]).map(Vec::as_slice).collect();
+        let content = chain::content(&chain)?;
+        match chain::verify(&content, &trusted, at) {
+            Ok(identity) => return Ok((content, identity)),
+            // A root that did not issue it says nothing about the certificate.
+            Err(IdentityError::Signature) => {}
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+impl Signer for OwnIdentity {
+    fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
+        Ok(self.key.sign(payload).to_vec())
+    }
+
+    fn signature_scheme(&self) -> SignatureScheme {
+        SignatureScheme::ED25519
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Role;
+    use crate::identity::issue::{Authority, Subject, Validity};
+
+    const NOW: u64 = 1_800_000_000;
+
+    #[test]
+    fn an_issued_identity_is_taken_up_and_verifies() {
+        let validity = Validity::days(NOW, 30);
+        let ca = Authority::root("Clinic", IdentityKey::from_seed(&[1; 32]), validity).unwrap();
+        let key = IdentityKey::from_seed(&[2; 32]);
+        let subject = Subject {
+            id: "7f".to_owned(),
+            operator: Some("Ward 3".to_owned()),
+            roles: vec![Role::Recorder, Role::Participant, Role::Recorder],
+        };
+        let (chain, issued) = ca.issue(key.public(), &subject, validity).unwrap();
+        let roots = [ca.root_certificate().to_vec()];
+        // With and without the root in the certificate file.
+        for length in [1, 2] {
+            let key = IdentityKey::from_seed(&[2; 32]);
+            let own = OwnIdentity::new(chain[..length].to_vec(), key, &roots, NOW).unwrap();
+            assert_eq!(own.identity(), &issued);
+            assert_eq!(own.roots(), [ca.fingerprint()]);
+            let seen = chain::verify(own.credential_content(), own.roots(), NOW).unwrap();
+            assert_eq!(seen, issued);
+            assert_eq!(seen.roles, [Role::Participant, Role::Recorder]);
+        }
+    }
+}
