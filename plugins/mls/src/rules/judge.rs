@@ -140,7 +140,8 @@ fn check_member(
     committer: &Identity,
 ) -> Result<(), Refusal> {
     let empty = change.adds.is_empty() && removed.is_empty();
-    if !committer.is_participant() && !(empty && change.policy.is_none()) {
+    let only_update = empty && change.policy.is_none();
+    if committer.only_recorder() && !only_update {
         return Err(Refusal::RecorderCommits(committer.subject.clone()));
     }
     let needs = |act: Act| require(policy, act, committer);
