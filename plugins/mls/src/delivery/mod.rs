@@ -12,6 +12,7 @@
 //! merges its own only after it read it back. Compare-and-set saves the losers' work; nothing depends on it.
 
 pub mod app;
+mod bell;
 mod place;
 pub mod sqlite;
 
