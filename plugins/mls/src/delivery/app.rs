@@ -76,6 +76,13 @@ impl AppDelivery {
     }
 }
 
+impl Drop for AppDelivery {
+    fn drop(&mut self) {
+        // The application may keep its side for as long as it likes.
+        self.shared.lock().waker = None;
+    }
+}
+
 impl AppInbox {
     /// Takes one message and gives its sequence. Refused where it is no record, or where too many wait: the
     /// application must bring it again then, before those that follow it.

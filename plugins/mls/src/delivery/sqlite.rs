@@ -31,13 +31,13 @@ const LAYOUT: i64 = 1;
 
 /// `rooms` counts, so that no sequence comes twice even where the last record was forgotten.
 const TABLES: &str = "
-    CREATE TABLE log (id BLOB NOT NULL);
+    CREATE TABLE log (id BLOB NOT NULL) STRICT;
     CREATE TABLE rooms (
         id INTEGER PRIMARY KEY,
         name BLOB NOT NULL UNIQUE,
         last INTEGER NOT NULL DEFAULT 0,
         last_commit INTEGER NOT NULL DEFAULT 0
-    );
+    ) STRICT;
     CREATE TABLE records (
         room INTEGER NOT NULL,
         sequence INTEGER NOT NULL,
@@ -45,7 +45,7 @@ const TABLES: &str = "
         stays INTEGER NOT NULL,
         at INTEGER NOT NULL,
         bytes BLOB NOT NULL
-    );
+    ) STRICT;
     CREATE UNIQUE INDEX in_order ON records (room, sequence);
     CREATE INDEX forgettable ON records (at) WHERE NOT stays;
 ";
@@ -77,7 +77,7 @@ impl SqliteDelivery {
         let path = std::path::absolute(&path).map_err(|source| io_error(&path, source))?;
         place::prepare_folder(&path, private)?;
         let bell = Bell::open(&path)?;
-        let _alone = bell.lock()?;
+        let alone = bell.lock()?;
 
         let mut options = OpenOptions::new();
         match options.write(true).create_new(true).mode(0o600).open(&path) {
@@ -103,7 +103,7 @@ impl SqliteDelivery {
         let room = database
             .query_row("SELECT id FROM rooms WHERE name = ?1", [name], |row| row.get(0))
             .map_err(failed)?;
-        drop(_alone);
+        drop(alone);
 
         let delivery = Self {
             listener: None,
@@ -152,15 +152,17 @@ impl SqliteDelivery {
         let transaction = self
             .database
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let sequence: Option<i64> = transaction
+        let sequence: Option<u64> = transaction
             .prepare_cached(
                 "UPDATE rooms SET last = last + 1, last_commit = iif(?2 IS NULL, last_commit, last + 1)
                  WHERE id = ?1 AND (?2 IS NULL OR last_commit = ?2) RETURNING last",
             )?
             .query_row(params![self.room, after], |row| row.get(0))
             .optional()?;
-        let Some(sequence) = sequence else {
-            return Ok(None);
+        let sequence = match sequence {
+            Some(sequence) => sequence,
+            None if after.is_some() => return Ok(None),
+            None => return Err(rusqlite::Error::QueryReturnedNoRows),
         };
         transaction
             .prepare_cached(
@@ -171,7 +173,7 @@ impl SqliteDelivery {
             .prepare_cached(FORGET)?
             .execute([now.saturating_sub(KEPT_SECONDS)])?;
         transaction.commit()?;
-        Ok(u64::try_from(sequence).ok())
+        Ok(Some(sequence))
     }
 
     fn select(&self, after: u64, most: usize) -> rusqlite::Result<Vec<Entry>> {
@@ -304,10 +306,14 @@ fn database_error(path: &Path, error: rusqlite::Error) -> DeliveryError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DeliveryError::Busy(path),
         Some(ErrorCode::DiskFull) => DeliveryError::DiskFull(path),
-        // No code: a value has another type than ours, or is missing. `Unknown`: a table is.
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) | None => {
-            DeliveryError::Damaged(path)
-        }
+        // No code: a value is missing or impossible. Unknown: a table is missing. Constraint: a sequence came twice.
+        Some(
+            ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::Unknown
+            | ErrorCode::ConstraintViolation,
+        )
+        | None => DeliveryError::Damaged(path),
         Some(_) => DeliveryError::Database { path, source: error },
     }
 }

@@ -1,4 +1,4 @@
-//! One suite over all engines, and what only the file can get wrong.
+//! The property `delivery`.
 
 use super::*;
 
