@@ -22,7 +22,7 @@ pub mod rules;
 pub mod schedule;
 pub mod store;
 
-mod keyring;
+pub mod keyring;
 mod mlskeyring;
 mod runner;
 
