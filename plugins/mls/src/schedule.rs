@@ -187,8 +187,8 @@ pub struct Schedule {
     forbidden: bool,
     /// Highest epoch in which a KID was given out.
     highest_sealed: Option<u64>,
-    /// No context value from here on was ever given out.
-    unused_contexts: u64,
+    /// Highest KID that was given out, in any epoch.
+    highest_kid: u64,
     /// The newest epoch there ever was since everything was forgotten.
     newest: u64,
     changed: bool,
@@ -260,7 +260,7 @@ impl Schedule {
         }
         // An epoch that was left behind and is entered again must not give its KIDs out again.
         let first_context = if self.highest_sealed.is_some_and(|highest| epoch <= highest) {
-            self.unused_contexts
+            layout.context_after(self.highest_kid)
         } else {
             0
         };
@@ -401,7 +401,7 @@ impl Schedule {
         let keys = &epoch.opened.keys;
         let context = epoch.contexts.next()?;
         let kid = keys.layout.kid(context, keys.own_leaf, keys.epoch)?;
-        self.unused_contexts = self.unused_contexts.max(context + 1);
+        self.highest_kid = self.highest_kid.max(kid);
         self.highest_sealed = self.highest_sealed.max(Some(position));
         Some(SealingKey {
             kid,

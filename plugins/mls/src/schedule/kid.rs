@@ -33,6 +33,12 @@ impl Layout {
         1 << (64 - self.leaf_bits - self.epoch_bits)
     }
 
+    /// A context value whose KIDs, and those of all that follow, are higher than this one, even if that is of another
+    /// layout. May be one that does not exist any more.
+    pub fn context_after(self, kid: u64) -> u64 {
+        (kid >> (self.leaf_bits + self.epoch_bits)) + 1
+    }
+
     /// The KID, where context and leaf fit.
     pub fn kid(self, context: u64, leaf: u32, epoch: u64) -> Option<u64> {
         let leaf = u64::from(leaf);
