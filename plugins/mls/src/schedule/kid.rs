@@ -44,9 +44,8 @@ impl Layout {
         let leaf = u64::from(leaf);
         let fits = context < self.contexts() && leaf < 1 << self.leaf_bits;
         fits.then(|| {
-            context << (self.leaf_bits + self.epoch_bits)
-                | leaf << self.epoch_bits
-                | epoch % self.epoch_window()
+            let context = context << (self.leaf_bits + self.epoch_bits);
+            context | (leaf << self.epoch_bits) | (epoch % self.epoch_window())
         })
     }
 
