@@ -44,8 +44,10 @@ pub(super) fn validity(certificate: &Certificate) -> (u64, u64) {
     )
 }
 
-/// May the holder issue certificates (RFC 5280 §6.1.4 k, n)?
-pub(super) fn check_authority(certificate: &Certificate) -> Result<(), IdentityError> {
+/// May the holder issue certificates, with `below` authorities between it and the endpoint (RFC 5280 §6.1.4 k to n)?
+///
+/// webpki does not look at key usages, and of a root at nothing but its name and key.
+pub(super) fn check_authority(certificate: &Certificate, below: usize) -> Result<(), IdentityError> {
     let tbs = certificate.tbs_certificate();
     let constraints = tbs
         .get_extension::<BasicConstraints>()
@@ -53,13 +55,15 @@ pub(super) fn check_authority(certificate: &Certificate) -> Result<(), IdentityE
     let usage = tbs
         .get_extension::<KeyUsage>()
         .map_err(|_| IdentityError::NotAnAuthority)?;
-    let authority = constraints.is_some_and(|(_, constraints)| constraints.ca);
-    // webpki does not look at the key usage.
-    let may_sign = usage.is_none_or(|(_, usage)| usage.key_cert_sign());
-    if authority && may_sign {
-        Ok(())
-    } else {
-        Err(IdentityError::NotAnAuthority)
+    let constraints = constraints.map(|(_, constraints)| constraints);
+    if !constraints.as_ref().is_some_and(|constraints| constraints.ca)
+        || usage.is_some_and(|(_, usage)| !usage.key_cert_sign())
+    {
+        return Err(IdentityError::NotAnAuthority);
+    }
+    match constraints.and_then(|constraints| constraints.path_len_constraint) {
+        Some(most) if usize::from(most) < below => Err(IdentityError::PathLength),
+        _ => Ok(()),
     }
 }
 
@@ -217,7 +221,7 @@ pub fn describe(der: &[u8]) -> Result<Facts, IdentityError> {
         name: subject(&certificate).ok(),
         operator: operator(&certificate).ok().flatten(),
         roles: roles(&certificate).unwrap_or_default(),
-        authority: check_authority(&certificate).is_ok(),
+        authority: check_authority(&certificate, 0).is_ok(),
         not_before,
         not_after,
     })

@@ -49,7 +49,7 @@ pub fn content<C: AsRef<[u8]>>(certificates: &[C]) -> Result<Vec<u8>, IdentityEr
 }
 
 /// Takes a credential's content apart.
-fn certificates(content: &[u8]) -> Result<Vec<&[u8]>, IdentityError> {
+pub(super) fn certificates(content: &[u8]) -> Result<Vec<&[u8]>, IdentityError> {
     if content.len() > MAX_CONTENT {
         return Err(IdentityError::TooLong);
     }
@@ -101,7 +101,7 @@ pub fn verify(content: &[u8], roots: &[Fingerprint], at: u64) -> Result<Identity
     let leaf_certificate = read(0)?;
     for place in 1..chain.len() {
         let issuer = read(place)?;
-        certificate::check_authority(&issuer)?;
+        certificate::check_authority(&issuer, place - 1)?;
         let (not_before, not_after) = certificate::validity(&issuer);
         if at < not_before {
             return Err(IdentityError::NotYetValid);
@@ -170,7 +170,7 @@ fn refused(error: webpki::Error) -> IdentityError {
         E::CaUsedAsEndEntity => IdentityError::AuthorityAsEndpoint,
         E::EndEntityUsedAsCa => IdentityError::NotAnAuthority,
         E::InvalidSignatureForPublicKey | E::UnknownIssuer => IdentityError::Signature,
-        E::PathLenConstraintViolated => IdentityError::Chain("it is longer than its authority allows"),
+        E::PathLenConstraintViolated => IdentityError::PathLength,
         E::NameConstraintViolation => {
             IdentityError::Chain("a name is outside what its authority may certify")
         }

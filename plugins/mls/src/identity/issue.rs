@@ -135,7 +135,8 @@ impl Authority {
             .first()
             .and_then(|der| read(der))
             .ok_or(IssueError::Authority("its certificate cannot be read"))?;
-        check_authority(&own).map_err(|_| IssueError::Authority("its certificate is not an authority's"))?;
+        check_authority(&own, 0)
+            .map_err(|_| IssueError::Authority("its certificate is not an authority's"))?;
         let certified = own.tbs_certificate().subject_public_key_info();
         if certified.algorithm.oid != ED25519 || certified.subject_public_key.raw_bytes() != key.public() {
             return Err(IssueError::Authority(

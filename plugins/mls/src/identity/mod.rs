@@ -16,6 +16,8 @@ pub mod issue;
 mod key;
 mod own;
 mod pem;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::str::FromStr;
@@ -217,6 +219,9 @@ pub enum IdentityError {
     /// An issuer that must not issue.
     #[error("a certificate of the chain was issued by a certificate that is not an authority's")]
     NotAnAuthority,
+    /// More authorities in a row than one of them allows.
+    #[error("the chain has more authorities than one of them allows below itself")]
+    PathLength,
     /// Another rule of X.509 (RFC 5280 §6) is broken.
     #[error("the chain breaks a rule of X.509: {0}")]
     Chain(&'static str),

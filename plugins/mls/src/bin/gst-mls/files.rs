@@ -1,0 +1,72 @@
+//! Files that a command makes: never in place of others without being told so, private keys for their owner only.
+
+use std::error::Error;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Permissions of what is secret.
+pub const PRIVATE: u32 = 0o600;
+/// Permissions of what everybody may know.
+pub const PUBLIC: u32 = 0o644;
+
+/// A file to be made.
+pub struct NewFile<'a> {
+    pub path: PathBuf,
+    pub content: &'a str,
+    pub mode: u32,
+}
+
+/// Makes the files, or none of them where one exists and `force` was not given.
+pub fn create(files: &[NewFile<'_>], force: bool) -> Result<(), Box<dyn Error>> {
+    if !force {
+        for NewFile { path, .. } in files {
+            // A link that leads nowhere is in the way as well.
+            if std::fs::symlink_metadata(path).is_ok() {
+                let path = path.display();
+                return Err(format!("{path} exists already. Choose another place, or say --force.").into());
+            }
+        }
+    }
+    for file in files {
+        let path = file.path.display();
+        write(file, force).map_err(|error| format!("{path} cannot be written: {error}"))?;
+    }
+    Ok(())
+}
+
+/// What takes the place of another file takes it whole, after its content stands on the disk.
+fn write(file: &NewFile<'_>, force: bool) -> io::Result<()> {
+    let folder = match file.path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // Keys will lie there: a folder that is made here is its owner's.
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let path = if force {
+        let name = file.path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()))
+    } else {
+        file.path.clone()
+    };
+    let mut open = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(file.mode)
+        .open(&path)?;
+    let written = open.write_all(file.content.as_bytes()).and_then(|()| {
+        // Whatever the umask left of it.
+        open.set_permissions(Permissions::from_mode(file.mode))?;
+        open.sync_all()?;
+        if force {
+            std::fs::rename(&path, &file.path)?;
+        }
+        File::open(folder)?.sync_all()
+    });
+    if written.is_err() {
+        // What is half written is of use to nobody; the error that matters is the one before.
+        let _ = std::fs::remove_file(&path);
+    }
+    written
+}
