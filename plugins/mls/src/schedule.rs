@@ -246,9 +246,8 @@ impl Schedule {
             };
         }
 
-        // Whose KIDs would read as the new epoch's must be gone (RFC 9605 §5.2).
         self.epochs
-            .retain(|&old, o| !layout.collides(epoch, o.opened.keys.layout, old));
+            .retain(|&old, o| !layout.displaces(epoch, o.opened.keys.layout, old));
         let removed = keys.removed_somebody || known_gap(self.newest, epoch, self.position);
         if removed {
             for old in self.epochs.values_mut() {

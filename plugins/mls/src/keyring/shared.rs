@@ -18,7 +18,8 @@ use crate::schedule::{KeyTable, OpeningKey, PeerOpened, Schedule, SealingKey};
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Signs bytes with the identity key; `None` where it cannot.
 pub type Signer = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
-/// Hears of first authenticated frames, on the streaming thread that opened them: must not block.
+/// Hears of first authenticated frames, on the streaming thread that opened them: must not block. They can bring the
+/// schedule's next deadline forward, so whoever waits for that must be told to look at it again.
 pub type Listener = Arc<dyn Fn(PeerOpened) + Send + Sync>;
 
 /// Keys, states and the signature of one room, for everybody in this process who needs them.

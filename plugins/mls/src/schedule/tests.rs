@@ -486,7 +486,12 @@ fn a_burst_of_commits_is_followed_in_few_steps_and_opened_by_all_who_are_a_littl
         }
         let lag = epoch - sealing;
         assert!(lag < 8, "who is 8 epochs ahead can still open it: {lag}");
-        assert!(schedule.epochs().count() <= 16);
+        assert!(schedule.epochs().count() <= 12);
+        let ahead = (1..=4).map(|more| kid(1, epoch + more));
+        let misread: Vec<_> = ahead
+            .filter(|&kid| schedule.receiver_key(epoch, kid).is_some())
+            .collect();
+        assert!(misread.is_empty(), "who is ahead waits: {misread:?}");
         for old in schedule.epochs() {
             let key = schedule.receiver_key(epoch, kid(1, old)).unwrap();
             assert_eq!(key.epoch, old);
@@ -527,7 +532,7 @@ fn an_old_epoch_whose_kids_would_read_as_the_new_ones_is_gone() {
             },
         )
         .unwrap();
-    assert_eq!(schedule.epochs().collect::<Vec<_>>(), [8, 9, 10, 11]);
+    assert_eq!(schedule.epochs().collect::<Vec<_>>(), [9, 10, 11]);
     assert_eq!(schedule.sealing_epoch(), Some(10));
 }
 
@@ -705,11 +710,11 @@ proptest! {
                 prop_assert!(told || schedule.take_changed().is_some(), "{:?} -> {:?}", before, after);
             }
             // Bounded, and no KID is of two epochs.
-            prop_assert!(schedule.epochs.len() <= 256);
+            prop_assert!(schedule.epochs.len() <= 192);
             for (&a, x) in &schedule.epochs {
                 prop_assert!(x.opened.retired.len() <= 8);
                 for (&b, y) in schedule.epochs.range(..a) {
-                    prop_assert!(!x.opened.keys.layout.collides(a, y.opened.keys.layout, b));
+                    prop_assert!(!x.opened.keys.layout.displaces(a, y.opened.keys.layout, b));
                 }
             }
             // Lookups beside the schedule see the same.
@@ -762,11 +767,10 @@ proptest! {
                 let Some(sealing) = all[from].sealing_epoch() else { continue };
                 let kid = kid(from as u32, sealing);
                 let newest = all[to].epochs().last().unwrap();
-                if sealing <= newest {
-                    let opened = all[to].receiver_key(now, kid).map(|key| key.epoch);
-                    prop_assert_eq!(opened, Some(sealing), "at {}", now);
-                    all[to].peer_opened(now, kid);
-                }
+                let opened = all[to].receiver_key(now, kid).map(|key| key.epoch);
+                // What it did not hear of yet is unknown and waits.
+                prop_assert_eq!(opened, Some(sealing).filter(|_| sealing <= newest), "at {}", now);
+                all[to].peer_opened(now, kid);
             }
         }
     }
