@@ -1,0 +1,517 @@
+//! Making commits: wishes of this endpoint's own people at once, what anybody could do by whoever is next in line.
+
+use openmls::prelude::{KeyPackage, LeafNodeIndex, Sender};
+
+use super::entries::hash;
+use super::group::{self, Group, GroupError, Plan};
+use super::{Command, Event, Output, ROW_PENDING, Room, view};
+use crate::policy::Policy;
+use crate::record::Record;
+use crate::rules::{self, Leaf};
+use crate::store::Store;
+
+/// Who is next in line waits so much longer than who is before it, in milliseconds.
+const TURN: u64 = 1000;
+/// An own commit that did not come back for so long is appended again, in milliseconds.
+const PATIENCE: u64 = 5000;
+/// Most members that one commit adds: more make a commit that nobody wants to read in one piece.
+const CHUNK: usize = 64;
+/// Most key packages that wait.
+const CANDIDATES: usize = 1024;
+/// Refused key packages that are remembered; a new policy forgets them.
+const REFUSED: usize = 64;
+/// Most wishes that wait.
+const WISHES: usize = 64;
+/// Groups above this size get an update of each new member soon, so that their tree stays warm (RFC 9420 §7.8).
+const WARM_ABOVE: usize = 8;
+
+/// An own commit that is on its way.
+pub(super) struct Pending {
+    pub(super) hash: [u8; 32],
+    /// None: made in an earlier life.
+    record: Option<Record>,
+    after: u64,
+    sent: Option<u64>,
+    /// Was it not taken? Then it waits for the commit that was.
+    moved: bool,
+    wish: bool,
+}
+
+impl Pending {
+    pub(super) fn of_an_earlier_life(hash: [u8; 32]) -> Self {
+        Self {
+            hash,
+            record: None,
+            after: 0,
+            sent: None,
+            moved: false,
+            wish: false,
+        }
+    }
+}
+
+/// What this endpoint's own people want.
+pub(super) struct Wish {
+    command: Command,
+}
+
+/// Somebody who asked to be let in, and may be.
+pub(super) struct Candidate {
+    package: KeyPackage,
+    leaf: Leaf,
+    since: u64,
+    ticket: Option<u64>,
+    authorized: bool,
+}
+
+impl<S: Store> Room<S> {
+    pub(super) fn wish(&mut self, command: Command) {
+        if self.wishes.len() >= WISHES {
+            self.refuse_command(&command, "too many wishes wait already");
+        } else if command == Command::Resync {
+            self.start_rejoin("somebody asked for it".into());
+        } else {
+            self.wishes.push_back(Wish { command });
+        }
+    }
+
+    pub(super) fn refuse_command(&mut self, command: &Command, why: &str) {
+        let what = match command {
+            Command::Remove { member } => format!("remove {member}"),
+            Command::Rekey => "rekey".into(),
+            Command::SetRecording { on: true } => "set-recording on".into(),
+            Command::SetRecording { on: false } => "set-recording off".into(),
+            Command::SetPolicy { .. } => "set-policy".into(),
+            Command::Resync => "resync".into(),
+        };
+        self.counters.refused += 1;
+        self.event(Event::Refused {
+            what: "command",
+            by: self.own.identity().subject.clone(),
+            reason: format!("{what}: {why}"),
+        });
+    }
+
+    pub(super) fn key_package_entry(&mut self, bytes: &[u8]) {
+        let Some(current) = &self.current else { return };
+        // Who was refused asks again and again; one answer is enough.
+        let hash = hash(bytes);
+        if self.refused.contains(&hash) {
+            return;
+        }
+        let read = Group::read_key_package(&self.store, bytes, &current.policy.roots);
+        let (package, leaf) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                // Not a store's error: nothing was written.
+                let _ = self.refuse("key-package", "", error);
+                self.remember_refused(hash);
+                return;
+            }
+        };
+        let present = current
+            .roster
+            .values()
+            .find(|old| old.identity.same_as(&leaf.identity));
+        // Read again after a restart, repeated by the delivery, or somebody's own from before it came in.
+        if present.is_some_and(|present| present.time >= leaf.time)
+            || leaf.identity.same_as(self.own.identity())
+        {
+            return;
+        }
+        if let Err(refusal) = rules::may_add(&current.policy, &current.roster, &leaf) {
+            let by = leaf.identity.subject.clone();
+            let _ = self.refuse("key-package", &by, GroupError::Refused(refusal.to_string()));
+            self.remember_refused(hash);
+            return;
+        }
+        let since = self.now.ms;
+        let full = self.candidates.len() >= CANDIDATES;
+        match self
+            .candidates
+            .iter_mut()
+            .find(|other| other.leaf.identity.same_as(&leaf.identity))
+        {
+            Some(other) if other.leaf.time < leaf.time => {
+                other.package = package;
+                other.leaf = leaf;
+            }
+            Some(_) => {}
+            None if full => {}
+            None => self.candidates.push(Candidate {
+                package,
+                leaf,
+                since,
+                ticket: None,
+                authorized: false,
+            }),
+        }
+    }
+
+    fn remember_refused(&mut self, hash: [u8; 32]) {
+        if self.refused.len() == REFUSED {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(hash);
+    }
+
+    pub(super) fn authorized(&mut self, ticket: u64, yes: bool) {
+        let Some(index) = self.candidates.iter().position(|c| c.ticket == Some(ticket)) else {
+            return;
+        };
+        if yes {
+            self.candidates[index].authorized = true;
+        } else {
+            let candidate = self.candidates.remove(index);
+            let by = candidate.leaf.identity.subject;
+            let why = GroupError::Refused("not authorised by the application".into());
+            let _ = self.refuse("key-package", &by, why);
+        }
+    }
+
+    pub(super) fn moved(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            pending.moved = true;
+        }
+    }
+
+    /// The own commit came back first: its epoch begins.
+    pub(super) fn won(&mut self, sequence: u64) -> Result<(), GroupError> {
+        let before = self.transaction(|room| {
+            let Some(current) = &mut room.current else {
+                return Err(GroupError::Refused("there is no group yet".into()));
+            };
+            current.group.merge_pending(&room.store)?;
+            let before = (current.policy.clone(), current.roster.clone());
+            current.policy = current.group.policy()?;
+            current.roster = current.group.roster(&current.policy)?;
+            room.entered_rows(sequence)?;
+            Ok(before)
+        })?;
+        self.counters.commits_won += 1;
+        if let Some(pending) = self.pending.take() {
+            if pending.record.is_some() {
+                self.fresh = true;
+            }
+            if pending.wish {
+                self.wishes.pop_front();
+            }
+        }
+        self.last_own_commit = self.now.ms;
+        self.update_due = None;
+        let own = self.current.as_ref().map_or(0, |c| c.own());
+        self.heard.insert(own, self.now.ms);
+        let by = self.own.identity().subject.clone();
+        self.entered(Some(before), &by)?;
+        self.entered_commits(false);
+        self.say_ready()
+    }
+
+    pub(super) fn lost_race(&mut self) -> Result<(), GroupError> {
+        self.counters.commits_lost += 1;
+        self.drop_pending()
+    }
+
+    pub(super) fn drop_pending(&mut self) -> Result<(), GroupError> {
+        if self.pending.take().is_none() {
+            return Ok(());
+        }
+        self.transaction(|room| {
+            room.store.delete(ROW_PENDING).map_err(group::store_error)?;
+            match &mut room.current {
+                Some(current) => current.group.drop_pending(&room.store),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Asks to be let go; somebody else commits it.
+    pub(super) fn leave(&mut self) -> Result<(), GroupError> {
+        self.leaving = true;
+        self.say_leaving()
+    }
+
+    fn say_leaving(&mut self) -> Result<(), GroupError> {
+        self.drop_pending()?;
+        let proposal = self.transaction(|room| match &mut room.current {
+            Some(current) if current.roster.len() > 1 => {
+                current.group.leave(&room.store, &room.own).map(Some)
+            }
+            _ => Ok(None),
+        })?;
+        if let Some(proposal) = proposal {
+            self.leaves_since = Some(self.now.ms);
+            self.append(Record::Proposal(proposal));
+        }
+        Ok(())
+    }
+
+    /// How many participants that may add are before this one, silent ones not counted.
+    fn turn(&self) -> Option<u64> {
+        let current = self.current.as_ref()?;
+        if !self.own.identity().is_participant() {
+            return None;
+        }
+        let own = current.own();
+        let before = current
+            .roster
+            .iter()
+            .filter(|(leaf, of)| {
+                **leaf < own && of.identity.is_participant() && !self.suspects.contains(leaf)
+            })
+            .count();
+        u64::try_from(before).ok()
+    }
+
+    /// When this member does for the room what anybody before it in line should have done.
+    fn turn_due(&self) -> Option<u64> {
+        let current = self.current.as_ref()?;
+        let leaves = self
+            .leaves_since
+            .filter(|_| current.group.leaving().iter().any(|leaf| *leaf != current.own()));
+        let asked = self
+            .candidates
+            .iter()
+            .filter(|c| c.ticket.is_none() || c.authorized)
+            .map(|c| c.since)
+            .min();
+        let since = [leaves, asked].into_iter().flatten().min()?;
+        Some(since + self.turn()? * TURN)
+    }
+
+    fn rekey_due(&self) -> Option<u64> {
+        let interval = self.settings.rekey_interval;
+        let regular = (interval > 0 && self.current.is_some()).then(|| self.last_own_commit + interval);
+        [regular, self.update_due].into_iter().flatten().min()
+    }
+
+    pub(super) fn commit_deadline(&self) -> Option<u64> {
+        if self.current.is_none() || self.rejoin.is_some() || self.stuck.is_some() {
+            return None;
+        }
+        match &self.pending {
+            Some(pending) => pending.sent.map(|sent| sent + PATIENCE),
+            None if self.leaving => self.leaves_since.map(|since| since + PATIENCE),
+            None => [self.turn_due(), self.rekey_due()].into_iter().flatten().min(),
+        }
+    }
+
+    pub(super) fn try_commit(&mut self) -> Result<(), GroupError> {
+        if self.rejoin.is_some() || self.stuck.is_some() || self.suspected_clone.is_some() {
+            return Ok(());
+        }
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        // A room that nobody has read of yet has no epochs.
+        if self.created.as_deref() != Some(current.group.id()) && self.settings.durable_log {
+            return Ok(());
+        }
+        if self.pending.is_some() {
+            self.append_pending();
+            return Ok(());
+        }
+        if self.leaving {
+            let again = self
+                .leaves_since
+                .is_some_and(|since| since + PATIENCE <= self.now.ms);
+            let forgotten = current.group.leaving().is_empty();
+            return if again || forgotten {
+                self.say_leaving()
+            } else {
+                Ok(())
+            };
+        }
+        if !self.fresh {
+            // Before anything else: an epoch that no earlier life sealed in.
+            return self.make(Plan::default(), false);
+        }
+        while let Some(wish) = self.wishes.front() {
+            let command = wish.command.clone();
+            match self.plan_of(&command) {
+                Ok(Some(plan)) => match self.make(plan, true) {
+                    Err(GroupError::Store(reason)) => return Err(GroupError::Store(reason)),
+                    Err(error) => {
+                        self.wishes.pop_front();
+                        self.refuse_command(&command, &error.to_string());
+                    }
+                    Ok(()) => return Ok(()),
+                },
+                Ok(None) => drop(self.wishes.pop_front()),
+                Err(why) => {
+                    self.wishes.pop_front();
+                    self.refuse_command(&command, &why);
+                }
+            }
+        }
+        if self.turn_due().is_some_and(|due| due <= self.now.ms) {
+            if let Some(plan) = self.turn_plan() {
+                return self.make_or_forget(plan);
+            }
+        }
+        if self.rekey_due().is_some_and(|due| due <= self.now.ms) {
+            return self.make(Plan::default(), false);
+        }
+        Ok(())
+    }
+
+    /// What a command needs; none: it is true already.
+    fn plan_of(&self, command: &Command) -> Result<Option<Plan>, String> {
+        let Some(current) = &self.current else {
+            return Ok(None);
+        };
+        let with = |policy: Policy| {
+            (policy != current.policy).then(|| Plan {
+                policy: Some(policy),
+                ..Plan::default()
+            })
+        };
+        match command {
+            Command::Rekey => Ok(Some(Plan::default())),
+            Command::SetRecording { on } => Ok(with(current.policy.with_recording(*on))),
+            Command::SetPolicy { policy } => Ok(with(policy.apply(&current.policy))),
+            Command::Remove { member } => {
+                let found = current.roster.iter().find(|(_, leaf)| {
+                    leaf.identity.subject == *member || leaf.identity.fingerprint.to_string() == *member
+                });
+                let Some((leaf, of)) = found else {
+                    return Err("nobody in the room has this id or fingerprint".into());
+                };
+                if *leaf == current.own() {
+                    return Err("nobody removes itself: stop the pipeline to leave".into());
+                }
+                Ok(Some(Plan {
+                    removes: vec![*leaf],
+                    policy: Some(current.policy.with_denied([of.identity.fingerprint])),
+                    ..Plan::default()
+                }))
+            }
+            Command::Resync => Ok(None),
+        }
+    }
+
+    /// Adds who asked and may come, lets go who asked to leave (openmls takes their proposals in by itself).
+    fn turn_plan(&mut self) -> Option<Plan> {
+        if self.settings.authorize {
+            for candidate in self.candidates.iter_mut().filter(|c| c.ticket.is_none()) {
+                self.tickets += 1;
+                candidate.ticket = Some(self.tickets);
+                self.outputs.push_back(Output::Authorize {
+                    ticket: self.tickets,
+                    identity: Box::new(candidate.leaf.identity.clone()),
+                });
+            }
+        }
+        let current = self.current.as_ref()?;
+        let own = current.own();
+        // Whoever was before this one in line did not act.
+        let before = current
+            .roster
+            .iter()
+            .filter(|(leaf, of)| **leaf < own && of.identity.is_participant())
+            .map(|(leaf, _)| *leaf);
+        self.suspects.extend(before);
+
+        let mut plan = Plan::default();
+        for candidate in &self.candidates {
+            if plan.adds.len() == CHUNK || (self.settings.authorize && !candidate.authorized) {
+                continue;
+            }
+            let old = current
+                .roster
+                .iter()
+                .find(|(_, leaf)| leaf.identity.same_as(&candidate.leaf.identity));
+            if old.is_some_and(|(leaf, _)| *leaf == own) {
+                continue;
+            }
+            plan.removes.extend(old.map(|(leaf, _)| *leaf));
+            plan.adds.push(candidate.package.clone());
+        }
+        let leaves = current.group.leaving().iter().any(|leaf| *leaf != own);
+        (leaves || !plan.adds.is_empty()).then_some(plan)
+    }
+
+    fn make_or_forget(&mut self, plan: Plan) -> Result<(), GroupError> {
+        match self.make(plan, false) {
+            Err(GroupError::Store(reason)) => Err(GroupError::Store(reason)),
+            Err(error) => {
+                // One that cannot be added must not keep out the others; it may ask again.
+                let candidates = std::mem::take(&mut self.candidates);
+                let by = candidates
+                    .iter()
+                    .map(|c| c.leaf.identity.subject.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                self.refuse("key-package", &by, error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Makes a commit and judges it as everybody else will.
+    fn make(&mut self, plan: Plan, wish: bool) -> Result<(), GroupError> {
+        let unix = self.now.unix;
+        let (record, hash) = self.transaction(|room| {
+            let Some(current) = &mut room.current else {
+                return Err(GroupError::Refused("there is no group yet".into()));
+            };
+            let time = unix.max(current.time());
+            let own = Sender::Member(LeafNodeIndex::new(current.own()));
+            let (commit, welcome) = current.group.commit(&room.store, &room.own, plan, time)?;
+            if let Some(staged) = current.group.pending() {
+                let change = view::change(staged, &own, &current.policy)?;
+                rules::judge(&current.policy, &current.roster, current.time(), &change)
+                    .map_err(|refusal| GroupError::Refused(refusal.to_string()))?;
+            }
+            let record = Record::Commit { commit, welcome };
+            let hash = hash(&record.encode());
+            room.store.put(ROW_PENDING, &hash).map_err(group::store_error)?;
+            Ok((record, hash))
+        })?;
+        self.pending = Some(Pending {
+            hash,
+            record: Some(record),
+            after: self.last_commit,
+            sent: None,
+            moved: false,
+            wish,
+        });
+        self.append_pending();
+        Ok(())
+    }
+
+    fn append_pending(&mut self) {
+        let now = self.now.ms;
+        let Some(pending) = &mut self.pending else { return };
+        let Some(record) = &pending.record else { return };
+        let passed = pending.moved && self.last_commit > pending.after;
+        if !passed && pending.sent.is_some_and(|sent| sent + PATIENCE > now) {
+            return;
+        }
+        pending.moved = false;
+        pending.sent = Some(now);
+        pending.after = self.last_commit;
+        let output = Output::AppendCommit {
+            after: pending.after,
+            record: record.clone(),
+        };
+        self.outputs.push_back(output);
+    }
+
+    /// After a new epoch: who is in asks no more, and new members freshen their leaf soon.
+    pub(super) fn entered_commits(&mut self, joined: bool) {
+        self.leaves_since = None;
+        self.refused.clear();
+        let Some(current) = &self.current else { return };
+        let roster = &current.roster;
+        self.candidates.retain(|candidate| {
+            !roster.values().any(|leaf| {
+                leaf.identity.same_as(&candidate.leaf.identity) && leaf.time >= candidate.leaf.time
+            })
+        });
+        if joined && roster.len() > WARM_ABOVE {
+            let spread = u64::from(current.own() % 32) * 200;
+            self.update_due = Some(self.now.ms + 1000 + spread);
+        }
+    }
+}

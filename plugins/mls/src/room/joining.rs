@@ -1,0 +1,532 @@
+//! Coming in: by making the room, by a welcome, and by an external commit after the log could not be followed.
+
+use super::entries::hash;
+use super::group::{self, Group, GroupError};
+use super::{Current, Event, Output, ROW_CURSOR, ROW_GROUP, Room, State, check_joined};
+use crate::record::Record;
+use crate::store::Store;
+use std::collections::BTreeSet;
+
+/// The key package is appended again after so long, in milliseconds.
+const ASK_AGAIN: u64 = 5000;
+/// A GroupInfo is asked for again after so long, in milliseconds.
+const INFO_AGAIN: u64 = 3000;
+/// An external commit that nobody answered by a sign of life for so long did not win, in milliseconds.
+const CONFIRMED_WITHIN: u64 = 10_000;
+/// Members answer a request for the GroupInfo one after the other, so many milliseconds apart.
+const INFO_TURN: u64 = 700;
+/// Failed external commits before the room is joined like by a stranger.
+const ATTEMPTS: u32 = 3;
+/// Commits that wait while one cannot be followed.
+const HELD: usize = 256;
+/// Row that says: the stored group is an external commit's that has not won yet.
+pub(super) const ROW_REJOIN: &str = "rejoin";
+
+/// A commit of this epoch is authentic, and cannot be processed here.
+pub(super) struct Stuck {
+    said: BTreeSet<u32>,
+    held: Vec<(u64, [u8; 32], Vec<u8>)>,
+}
+
+/// On the way back by an external commit.
+pub(super) struct Rejoin {
+    reason: String,
+    asked: Option<u64>,
+    attempts: u32,
+    /// The external commit: its hash, the epoch that it ends, when it was appended, whether it was read back.
+    commit: Option<([u8; 32], u64, u64, bool)>,
+}
+
+impl Rejoin {
+    pub(super) fn waits_for_sign(&self) -> bool {
+        matches!(self.commit, Some((_, _, _, true)))
+    }
+}
+
+impl<S: Store> Room<S> {
+    /// The end of the log was reached.
+    pub(super) fn caught_up(&mut self) -> Result<(), GroupError> {
+        if self.caught_up {
+            return Ok(());
+        }
+        self.caught_up = true;
+        if self.pending.as_ref().is_some() && !self.fresh {
+            // Made in an earlier life and not in the log: it never went out.
+            self.drop_pending()?;
+        }
+        let lost = match (&self.current, &self.created) {
+            (Some(current), Some(created)) => current.group.id() != created,
+            _ => false,
+        };
+        if lost {
+            self.start_over("the log is another room's than the state file's".into())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn create_entry(&mut self, id: Vec<u8>) -> Result<(), GroupError> {
+        if self.created.is_some() {
+            return Ok(());
+        }
+        self.created = Some(id);
+        let ours = |room: &Self| {
+            room.current
+                .as_ref()
+                .is_some_and(|c| Some(c.group.id()) == room.created.as_deref())
+        };
+        if self.current.is_some() && !ours(self) && self.caught_up {
+            return self.start_over("somebody else made the room first".into());
+        }
+        if ours(self) && self.fresh {
+            let by = self.own.identity().subject.clone();
+            self.entered(None, &by)?;
+            self.entered_commits(false);
+            self.say_ready()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the room, or asks to be let in.
+    pub(super) fn try_join(&mut self) -> Result<(), GroupError> {
+        if self.rejoin.is_some() {
+            return Ok(());
+        }
+        let now = self.now.ms;
+        let due = self
+            .key_package
+            .as_ref()
+            .is_none_or(|(_, at)| at + ASK_AGAIN <= now);
+        match (&self.current, &self.created) {
+            // It stands in the state file and not in the log: the process ended in between, or the log was lost.
+            (Some(current), None) if self.settings.durable_log || current.group.epoch() == 0 => {
+                if current.group.epoch() > 0 {
+                    return self.start_over("the log has lost the room".into());
+                }
+                if due {
+                    let id = current.group.id().to_vec();
+                    self.key_package = Some((Vec::new(), now));
+                    self.append_create(id);
+                }
+                Ok(())
+            }
+            (Some(_), _) => Ok(()),
+            (None, None) => self.create(),
+            (None, Some(_)) if due => self.ask(),
+            (None, Some(_)) => Ok(()),
+        }
+    }
+
+    fn append_create(&mut self, id: Vec<u8>) {
+        self.outputs.push_back(Output::AppendCommit {
+            after: 0,
+            record: Record::Create(id),
+        });
+    }
+
+    fn create(&mut self) -> Result<(), GroupError> {
+        let Some(policy) = self.settings.create.clone() else {
+            return Ok(());
+        };
+        let mut id = [0; 16];
+        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id)
+            .map_err(|_| GroupError::Store("the system gives no random bytes".into()))?;
+        let unix = self.now.unix;
+        let current = self.transaction(|room| {
+            let mut group = Group::create(&room.store, &room.own, &policy, &id, unix)?;
+            let policy = group.policy()?;
+            let roster = group.roster(&policy)?;
+            let current = Current {
+                group,
+                policy,
+                roster,
+            };
+            check_joined(&current, &room.settings, &room.own)?;
+            room.store.put(ROW_GROUP, &id).map_err(group::store_error)?;
+            Ok(current)
+        })?;
+        self.current = Some(current);
+        self.fresh = true;
+        self.key_package = Some((Vec::new(), self.now.ms));
+        self.append_create(id.to_vec());
+        Ok(())
+    }
+
+    fn ask(&mut self) -> Result<(), GroupError> {
+        let unix = self.now.unix;
+        let bytes = match self.key_package.take() {
+            Some((bytes, _)) if !bytes.is_empty() => bytes,
+            _ => self.transaction(|room| Group::key_package(&room.store, &room.own, unix))?,
+        };
+        self.key_package = Some((bytes.clone(), self.now.ms));
+        self.asked += 1;
+        self.append(Record::KeyPackage(bytes));
+        Ok(())
+    }
+
+    /// When the key package, or the room's first record, is appended again; none: it was not yet. Who is not let in
+    /// asks ever more seldom.
+    fn ask_due(&self) -> Option<u64> {
+        let (_, at) = self.key_package.as_ref()?;
+        Some(at + (ASK_AGAIN << self.asked.min(4)))
+    }
+
+    /// A welcome of a commit that can have won.
+    pub(super) fn welcome_entry(&mut self, welcome: &[u8]) -> Result<(), GroupError> {
+        let sequence = self.cursor;
+        let known = self.created.clone();
+        let joined = self.transaction(|room| {
+            let mut group = Group::join(&room.store, welcome)?;
+            if known.as_deref() != Some(group.id()) {
+                return Err(GroupError::Refused(
+                    "a welcome into another group than the log's".into(),
+                ));
+            }
+            let policy = group.policy()?;
+            let roster = group.roster(&policy)?;
+            let current = Current {
+                group,
+                policy,
+                roster,
+            };
+            check_joined(&current, &room.settings, &room.own)?;
+            room.store
+                .put(ROW_GROUP, current.group.id())
+                .map_err(group::store_error)?;
+            room.entered_rows(sequence)?;
+            Ok(current)
+        });
+        match joined {
+            Ok(current) => {
+                self.current = Some(current);
+                self.fresh = true;
+                self.key_package = None;
+                self.asked = 0;
+                self.entered(None, "")?;
+                self.entered_commits(true);
+                self.say_ready()
+            }
+            Err(GroupError::NotForUs) => Ok(()),
+            Err(error) => self.refuse("welcome", "", error),
+        }
+    }
+
+    /// Forgets the group and joins like somebody new.
+    pub(super) fn start_over(&mut self, reason: String) -> Result<(), GroupError> {
+        self.current = None;
+        self.pending = None;
+        self.rejoin = None;
+        self.stuck = None;
+        self.fresh = false;
+        self.key_package = None;
+        self.transaction(Self::forget)?;
+        self.outputs.push_back(Output::ForgetKeys);
+        self.event(Event::Resync { done: false, reason });
+        Ok(())
+    }
+
+    /// A commit that is fine for others, perhaps, and not here: nothing is sealed until it is known.
+    pub(super) fn cannot_follow(&mut self, reason: &str) -> Result<(), GroupError> {
+        self.counters.refused += 1;
+        self.event(Event::Stale {
+            reason: format!("a commit cannot be followed here ({reason}): joining again"),
+        });
+        self.stuck = Some(Stuck {
+            said: BTreeSet::new(),
+            held: Vec::new(),
+        });
+        self.say_stuck()?;
+        self.append(Record::GroupInfoRequest);
+        self.start_rejoin("a commit could not be followed".into());
+        self.check_all_stuck()
+    }
+
+    pub(super) fn hold(&mut self, sequence: u64, hash: [u8; 32], commit: &[u8]) {
+        if let Some(stuck) = &mut self.stuck {
+            if stuck.held.len() < HELD {
+                stuck.held.push((sequence, hash, commit.to_vec()));
+            }
+        }
+    }
+
+    pub(super) fn somebody_stuck(&mut self, leaf: u32) {
+        if let Some(stuck) = &mut self.stuck {
+            stuck.said.insert(leaf);
+        }
+    }
+
+    /// Everybody but the author could not follow it: then nobody does, and the room goes on without it.
+    pub(super) fn check_all_stuck(&mut self) -> Result<(), GroupError> {
+        let Some(stuck) = &self.stuck else { return Ok(()) };
+        let members = self.current.as_ref().map_or(0, |c| c.roster.len());
+        if stuck.said.len() + 2 < members {
+            return Ok(());
+        }
+        let held = self.stuck.take().map(|stuck| stuck.held).unwrap_or_default();
+        if self.rejoin.as_ref().is_some_and(|rejoin| rejoin.commit.is_none()) {
+            self.rejoin = None;
+        }
+        self.event(Event::Refused {
+            what: "commit",
+            by: String::new(),
+            reason: "nobody but its author can follow it".into(),
+        });
+        for (sequence, hash, commit) in held {
+            self.commit_here(sequence, hash, &commit)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_rejoin(&mut self, reason: String) {
+        if self.rejoin.is_some() || self.current.is_none() {
+            return;
+        }
+        self.event(Event::Resync {
+            done: false,
+            reason: reason.clone(),
+        });
+        self.rejoin = Some(Rejoin {
+            reason,
+            asked: None,
+            attempts: 0,
+            commit: None,
+        });
+    }
+
+    pub(super) fn try_rejoin(&mut self) -> Result<(), GroupError> {
+        self.check_all_stuck()?;
+        self.publish_info()?;
+        let now = self.now.ms;
+        // Nobody is heard in this epoch, and the log has commits of later ones.
+        let ahead = self.current.as_ref().is_some_and(|current| {
+            let last = self.first_of_epoch.last_key_value();
+            last.is_some_and(|(epoch, _)| *epoch > current.group.epoch())
+        });
+        if self.stale && ahead {
+            self.start_rejoin("the log went on without this endpoint".into());
+        }
+        let Some(rejoin) = &mut self.rejoin else {
+            return Ok(());
+        };
+        match rejoin.commit {
+            None => {
+                if rejoin.asked.is_none_or(|at| at + INFO_AGAIN <= now) {
+                    rejoin.asked = Some(now);
+                    self.append(Record::GroupInfoRequest);
+                }
+                Ok(())
+            }
+            Some((_, _, at, _)) if at + CONFIRMED_WITHIN <= now => self.rejoin_failed(),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn rejoin_failed(&mut self) -> Result<(), GroupError> {
+        let Some(rejoin) = &mut self.rejoin else {
+            return Ok(());
+        };
+        rejoin.commit = None;
+        rejoin.asked = None;
+        rejoin.attempts += 1;
+        if rejoin.attempts >= ATTEMPTS {
+            return self.start_over("nobody took the external commit: asking to be let in".into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn info_asked(&mut self) {
+        let Some(current) = &self.current else { return };
+        if !self.fresh || self.rejoin.is_some() || self.stuck.is_some() {
+            return;
+        }
+        let own = current.own();
+        let position = current.roster.keys().filter(|leaf| **leaf < own).count();
+        let turn = u64::try_from(position.min(64)).unwrap_or(64) * INFO_TURN;
+        self.info_wanted.get_or_insert(self.now.ms + turn);
+    }
+
+    fn publish_info(&mut self) -> Result<(), GroupError> {
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        if self.info_wanted.is_none_or(|at| at > self.now.ms) || self.pending.is_some() {
+            return Ok(());
+        }
+        self.info_wanted = None;
+        let info = current.group.info(&self.store, &self.own)?;
+        self.append(Record::GroupInfo(info));
+        Ok(())
+    }
+
+    /// Somebody's GroupInfo: for this endpoint if it waits for one.
+    pub(super) fn info_entry(&mut self, bytes: &[u8]) -> Result<(), GroupError> {
+        self.info_wanted = None;
+        let waits = self.rejoin.as_ref().is_some_and(|rejoin| rejoin.commit.is_none());
+        if !waits || !self.caught_up {
+            return Ok(());
+        }
+        let Err(error) = self.join_by_info(bytes) else {
+            return Ok(());
+        };
+        self.refuse("message", "", error)?;
+        self.rejoin_failed()
+    }
+
+    fn join_by_info(&mut self, bytes: &[u8]) -> Result<(), GroupError> {
+        let info = group::read_info(bytes)?;
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        let epoch = info.epoch().as_u64();
+        let id = current.group.id().to_vec();
+        if info.group_id().as_slice() != id {
+            return Err(GroupError::Refused("a group info of another group".into()));
+        }
+        let oldest = current.group.epoch() + u64::from(self.stuck.is_some());
+        // Made before its author had read the commit that ends this epoch.
+        let late = self.first_of_epoch.contains_key(&epoch);
+        let patient = self
+            .rejoin
+            .as_ref()
+            .is_some_and(|rejoin| rejoin.attempts < ATTEMPTS);
+        if epoch < oldest || (late && patient) {
+            if let Some(rejoin) = &mut self.rejoin {
+                rejoin.attempts += 1;
+            }
+            return Ok(());
+        }
+        let unix = self.now.unix;
+        let (joined, record, hash) = self.transaction(|room| {
+            Group::forget(&room.store, &id)?;
+            let (mut group, commit) = Group::join_externally(&room.store, &room.own, info, unix)?;
+            let policy = group.policy()?;
+            let roster = group.roster(&policy)?;
+            let current = Current {
+                group,
+                policy,
+                roster,
+            };
+            check_joined(&current, &room.settings, &room.own)?;
+            let record = Record::Commit {
+                commit,
+                welcome: None,
+            };
+            let hash = hash(&record.encode());
+            room.store.put(ROW_REJOIN, &hash).map_err(group::store_error)?;
+            Ok((current, record, hash))
+        })?;
+        self.current = Some(joined);
+        self.pending = None;
+        self.stuck = None;
+        self.fresh = false;
+        self.outputs.push_back(Output::ForgetKeys);
+        if let Some(rejoin) = &mut self.rejoin {
+            rejoin.commit = Some((hash, epoch, self.now.ms, false));
+        }
+        self.outputs.push_back(Output::AppendCommit {
+            after: self.last_commit,
+            record,
+        });
+        Ok(())
+    }
+
+    /// A commit in the log, while an external commit is under way.
+    pub(super) fn commit_while_rejoining(
+        &mut self,
+        sequence: u64,
+        hash: [u8; 32],
+        commit: &[u8],
+        epoch: u64,
+    ) -> Result<(), GroupError> {
+        let Some(rejoin) = &mut self.rejoin else {
+            return Ok(());
+        };
+        match &mut rejoin.commit {
+            // The old group's commits: kept for the case that nobody could follow the first of them.
+            None if self.stuck.is_some() => {
+                self.hold(sequence, hash, commit);
+                Ok(())
+            }
+            None => Ok(()),
+            Some((own, _, _, read_back)) if *own == hash => {
+                *read_back = true;
+                let alone = self.current.as_ref().is_some_and(|c| c.roster.len() == 1);
+                if alone { self.rejoined() } else { Ok(()) }
+            }
+            // Somebody else's commit ended the epoch first.
+            Some((_, ended, _, false)) if *ended == epoch => self.rejoin_failed(),
+            Some((_, _, _, false)) => Ok(()),
+            Some((_, _, _, true)) => self.commit_here(sequence, hash, commit),
+        }
+    }
+
+    /// Another member went on in the epoch that the external commit began: it won.
+    pub(super) fn rejoined(&mut self) -> Result<(), GroupError> {
+        let Some(rejoin) = self.rejoin.take() else {
+            return Ok(());
+        };
+        let cursor = self.cursor;
+        self.transaction(|room| {
+            room.store.delete(ROW_REJOIN).map_err(group::store_error)?;
+            room.store
+                .put(ROW_CURSOR, &cursor.to_be_bytes())
+                .map_err(group::store_error)
+        })?;
+        self.fresh = true;
+        self.stale = false;
+        self.counters.resyncs += 1;
+        self.event(Event::Resync {
+            done: true,
+            reason: rejoin.reason,
+        });
+        self.entered(None, "")?;
+        self.entered_commits(true);
+        self.say_ready()
+    }
+
+    /// A commit that this leaf's key made, and this process did not.
+    pub(super) fn own_unknown_commit(&mut self) {
+        if self.fresh {
+            // Wait for what the others do: a member can forge the sender of an encrypted commit, and then they stay.
+            self.suspected_clone.get_or_insert(self.now.ms);
+        } else {
+            self.start_rejoin("the state file is older than the log: it was restored".into());
+        }
+    }
+
+    pub(super) fn clone_deadline(&self) -> Option<u64> {
+        self.suspected_clone.map(|at| at + self.settings.max_silence / 2)
+    }
+
+    pub(super) fn check_suspected_clone(&mut self) {
+        if self.clone_deadline().is_some_and(|at| at <= self.now.ms) {
+            self.clone_detected(
+                "a commit in this endpoint's name that it did not make ended the epoch".into(),
+            );
+            self.outputs.push_back(Output::ForgetKeys);
+        }
+    }
+
+    pub(super) fn clone_detected(&mut self, what: String) {
+        self.out = Some(State::Evicted);
+        self.current = None;
+        self.event(Event::CloneDetected {
+            reason: format!(
+                "{what}: two machines run with one identity. Stop both, give each an identity of its own and remove \
+                 this one from the room"
+            ),
+        });
+    }
+
+    pub(super) fn join_deadline(&self) -> Option<u64> {
+        let asked = match &self.current {
+            None if self.caught_up => self.ask_due(),
+            Some(c) if self.created.is_none() && c.group.epoch() == 0 => self.ask_due(),
+            _ => None,
+        };
+        let rejoin = self.rejoin.as_ref().and_then(|rejoin| match rejoin.commit {
+            None => rejoin.asked.map(|at| at + INFO_AGAIN),
+            Some((_, _, at, _)) => Some(at + CONFIRMED_WITHIN),
+        });
+        [asked, rejoin, self.info_wanted].into_iter().flatten().min()
+    }
+}

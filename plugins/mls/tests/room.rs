@@ -1,0 +1,199 @@
+//! A room of endpoints that keep to the rules, step by step.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+mod world;
+
+use gstmls::identity::Role;
+use gstmls::room::{Command, Event, Input, State};
+use world::{Ca, OPEN, World, policy};
+
+fn room_of(names: &[&str]) -> (World, Ca, Vec<usize>) {
+    let ca = Ca::new("clinic");
+    let mut world = World::new();
+    let mut settings = World::settings();
+    settings.create = Some(policy(&ca, OPEN));
+    let mut indexes = Vec::new();
+    for name in names {
+        let identity = ca.identity(name, &[Role::Participant]);
+        indexes.push(world.add(name, identity, settings.clone()));
+        settings.create = None;
+        world.pass(3000);
+    }
+    world.check_agreed(&indexes);
+    (world, ca, indexes)
+}
+
+#[test]
+fn one_makes_the_room_and_others_join() {
+    let (world, _, all) = room_of(&["a", "b", "c"]);
+    assert_eq!(world.members(all[0]), ["a", "b", "c"]);
+    for index in all {
+        assert!(world.endpoints[index].sealing);
+        assert!(world.refusals(index).is_empty(), "{:?}", world.refusals(index));
+    }
+}
+
+#[test]
+fn a_rekey_brings_new_keys_to_all() {
+    let (mut world, _, all) = room_of(&["a", "b", "c"]);
+    let before = world.epoch(0);
+    world.command(1, Command::Rekey);
+    world.pass(2000);
+    assert_eq!(world.epoch(0), before + 1);
+    world.check_agreed(&all);
+}
+
+#[test]
+fn who_leaves_is_gone_and_the_others_go_on() {
+    let (mut world, _, _) = room_of(&["a", "b", "c"]);
+    world.input(0, Input::Leave);
+    world.pass(5000);
+    assert_eq!(world.state(0), State::Evicted);
+    assert_eq!(world.members(1), ["b", "c"]);
+    world.check_agreed(&[1, 2]);
+}
+
+#[test]
+fn who_is_removed_stays_out() {
+    let (mut world, _, _) = room_of(&["a", "b", "c"]);
+    world.command(0, Command::Remove { member: "c".into() });
+    world.pass(2000);
+    assert_eq!(world.state(2), State::Evicted);
+    assert!(world.endpoints[2].keys.is_empty());
+    world.kill(2);
+    world.start(2);
+    world.pass(30_000);
+    assert_eq!(world.members(0), ["a", "b"]);
+    assert_eq!(world.state(2), State::Joining);
+    world.check_agreed(&[0, 1]);
+}
+
+#[test]
+fn after_a_crash_an_update_comes_before_any_frame() {
+    let (mut world, _, all) = room_of(&["a", "b", "c"]);
+    let before = world.epoch(1);
+    world.kill(1);
+    world.start(1);
+    assert!(!world.endpoints[1].sealing);
+    world.pass(1000);
+    assert_eq!(world.epoch(1), before + 1);
+    assert_eq!(world.endpoints[1].keys.len(), 1, "opens nothing from before");
+    world.check_agreed(&all);
+}
+
+#[test]
+fn everybody_crashes_and_the_room_goes_on() {
+    let (mut world, _, all) = room_of(&["a", "b", "c"]);
+    for index in &all {
+        world.kill(*index);
+    }
+    for index in &all {
+        world.start(*index);
+    }
+    world.pass(5000);
+    world.check_agreed(&all);
+}
+
+#[test]
+fn who_lost_its_state_comes_back_in_its_own_place() {
+    let (mut world, _, all) = room_of(&["a", "b", "c"]);
+    world.kill(2);
+    world.endpoints[2].disk = Some(gstmls::store::MemoryStore::new());
+    world.start(2);
+    world.pass(10_000);
+    assert_eq!(world.members(0), ["a", "b", "c"]);
+    world.check_agreed(&all);
+}
+
+#[test]
+fn a_restored_snapshot_joins_again_by_external_commit() {
+    let (mut world, _, all) = room_of(&["a", "b", "c"]);
+    let old = world.snapshot(2);
+    for index in [2, 0, 2, 1] {
+        world.command(index, Command::Rekey);
+        world.pass(2000);
+    }
+    world.kill(2);
+    world.endpoints[2].disk.as_mut().unwrap().restore(&old);
+    world.start(2);
+    world.pass(20_000);
+    world.check_agreed(&all);
+    assert_eq!(
+        world.endpoints[2]
+            .room
+            .as_ref()
+            .unwrap()
+            .status()
+            .counters
+            .resyncs,
+        1
+    );
+}
+
+#[test]
+fn two_copies_of_one_state_are_noticed() {
+    let (mut world, ca, _) = room_of(&["a", "b", "c"]);
+    let copy = world.snapshot(2);
+    let clone = world.add("c'", ca.identity("c", &[Role::Participant]), World::settings());
+    world.kill(clone);
+    world.endpoints[clone].disk.as_mut().unwrap().restore(&copy);
+    world.start(clone);
+    world.pass(60_000);
+    let detected = |index: usize| {
+        world.endpoints[index]
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::CloneDetected { .. }))
+    };
+    assert!(detected(2) || detected(clone));
+    assert!(!(world.endpoints[2].sealing && world.endpoints[clone].sealing));
+}
+
+#[test]
+fn a_silent_delivery_makes_a_room_stale_and_it_recovers() {
+    let (mut world, _, all) = room_of(&["a", "b"]);
+    world.kill(1);
+    world.pass(world::MAX_SILENCE + 1000);
+    assert_eq!(world.state(0), State::Stale);
+    assert!(!world.endpoints[0].sealing);
+    world.start(1);
+    world.pass(5000);
+    world.check_agreed(&all);
+}
+
+#[test]
+fn heartbeats_keep_a_quiet_room_alive() {
+    let (mut world, _, all) = room_of(&["a", "b", "c", "d", "e"]);
+    let before = world.log.len();
+    world.pass(300_000);
+    world.check_agreed(&all);
+    let said = world.log.len() - before;
+    assert!((40..150).contains(&said), "{said} records in 5 minutes");
+}
+
+#[test]
+fn without_compare_and_set_the_first_valid_commit_wins() {
+    let (mut world, _, all) = room_of(&["a", "b", "c"]);
+    world.compare_and_set = false;
+    let before = world.epoch(0);
+    for index in &all {
+        world.command(*index, Command::Rekey);
+    }
+    world.pass(10_000);
+    world.check_agreed(&all);
+    assert_eq!(world.epoch(0), before + 3, "each of them is done");
+}
+
+#[test]
+fn two_creators_end_in_one_room() {
+    let ca = Ca::new("clinic");
+    let mut world = World::new();
+    let mut settings = World::settings();
+    settings.create = Some(policy(&ca, OPEN));
+    for name in ["a", "b"] {
+        world.add(name, ca.identity(name, &[Role::Participant]), settings.clone());
+    }
+    world.pass(10_000);
+    world.check_agreed(&[0, 1]);
+}
