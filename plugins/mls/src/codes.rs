@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use scrypt::Params;
 
+use crate::identity::Identity;
+
 /// Bytes of each group of five digits.
 const GROUP: usize = 5;
 
@@ -37,6 +39,16 @@ pub struct IdentityKey<'a> {
     pub subject: &'a str,
     /// Public key of the certificate and of the leaf (Ed25519).
     pub public_key: &'a [u8; 32],
+}
+
+impl<'a> From<&'a Identity> for IdentityKey<'a> {
+    fn from(identity: &'a Identity) -> Self {
+        Self {
+            root: &identity.root.0,
+            subject: &identity.subject,
+            public_key: &identity.public_key,
+        }
+    }
 }
 
 impl IdentityKey<'_> {

@@ -6,7 +6,7 @@
 //! {"command":"status"}                          {"ok":{"state":"ready","epoch":12,...}}
 //! {"command":"set-recording","on":true}         {"ok":null}
 //! {"command":"remove","member":"p-7f3a"}        {"error":"there is no member p-7f3a"}
-//! {"command":"codes","member":"p-7f3a"}         {"ok":{"epoch":12,"epoch-code":"...","pair":{...}}}
+//! {"command":"codes","member":"p-7f3a"}         {"ok":{"epoch":12,"epoch_code":"...","pair":{...}}}
 //! {"command":"posture","nonce":"anything"}      {"ok":{"posture":"...","signature":"...","certificates":[...]}}
 //! ```
 //!
@@ -69,7 +69,6 @@ pub enum Query {
 
 /// Answer to [`Query::Codes`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Codes {
     /// Epoch that the code belongs to.
     pub epoch: u64,
@@ -81,7 +80,6 @@ pub struct Codes {
 
 /// The code that this endpoint and another member have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct PairCode {
     /// Subject id of the other member.
     pub member: String,

@@ -133,7 +133,7 @@ fn names(certificate: &Certificate, attribute: ObjectIdentifier) -> Option<Vec<S
 /// no spaces but the one of the keyboard, and that one not at the ends.
 ///
 /// The list is fixed, because the tables of another Unicode version would make members of one room decide differently.
-pub(super) fn is_plain(text: &str) -> bool {
+pub fn is_plain(text: &str) -> bool {
     let forbidden = |c: char| {
         c.is_control()
             || matches!(c,

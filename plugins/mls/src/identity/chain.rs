@@ -48,8 +48,8 @@ pub fn content<C: AsRef<[u8]>>(certificates: &[C]) -> Result<Vec<u8>, IdentityEr
     Ok(content)
 }
 
-/// Takes a credential's content apart.
-pub(super) fn certificates(content: &[u8]) -> Result<Vec<&[u8]>, IdentityError> {
+/// The certificates of a credential's content, in DER: endpoint first, root last.
+pub fn certificates(content: &[u8]) -> Result<Vec<&[u8]>, IdentityError> {
     if content.len() > MAX_CONTENT {
         return Err(IdentityError::TooLong);
     }

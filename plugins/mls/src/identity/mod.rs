@@ -24,8 +24,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use certificate::{Facts, describe};
-pub use chain::{MAX_CERTIFICATES, MAX_CONTENT, content, verify};
+pub use certificate::{Facts, describe, is_plain};
+pub use chain::{MAX_CERTIFICATES, MAX_CONTENT, certificates, content, verify};
 pub use key::{IdentityKey, KeyError};
 pub use own::OwnIdentity;
 pub use pem::{LoadError, read_certificates, read_key};
