@@ -12,6 +12,11 @@ mod file;
 mod people;
 mod weakens;
 
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::fmt;
 

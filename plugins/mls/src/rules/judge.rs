@@ -44,7 +44,18 @@ pub fn judge(policy: &Policy, roster: &Roster, group_time: u64, change: &Change)
     };
     check_replacement(&old.identity, path)?;
 
-    let group = lowest_time(policy, roster, group_time, change, &removed, &old.identity);
+    let gone: Vec<u32> = removed.keys().copied().collect();
+    let group = match change.committer {
+        Committer::Member(_) => earliest_time(
+            policy,
+            roster,
+            group_time,
+            &old.identity,
+            &gone,
+            !change.adds.is_empty(),
+        ),
+        Committer::External => group_time,
+    };
     if change.time < group {
         return Err(Refusal::TimeBack {
             time: change.time,
@@ -54,13 +65,13 @@ pub fn judge(policy: &Policy, roster: &Roster, group_time: u64, change: &Change)
     check_valid(path, change.time)?;
 
     if let Committer::Member(_) = change.committer {
-        check_member(policy, change, &removed, &old.identity)?;
+        check_member(policy, change, &removed, &old.identity, path)?;
     }
     let in_force = new_policy.unwrap_or(policy);
     check_result(in_force, roster, change, &removed, path)?;
     Ok(Judged {
         policy: in_force.clone(),
-        removed: removed.keys().copied().collect(),
+        removed: gone,
         weakening: new_policy.is_some_and(|new| !weakens(policy, new).is_empty()),
     })
 }
@@ -110,20 +121,22 @@ fn check_replacement(old: &Identity, path: &Identity) -> Result<(), Refusal> {
     check_not_older(old, path)
 }
 
-/// The time before which this commit must not lie: see [`judge`].
-fn lowest_time(
+/// The time before which a commit must not lie: the group's, with the exception that [`judge`] describes.
+///
+/// A committer takes the later one of this and its own clock. Where this lies more than [`RUNAWAY_SECONDS`] after its
+/// own clock, it should commit nothing but the removal of the leaves that are ahead: otherwise it follows them.
+pub fn earliest_time(
     policy: &Policy,
     roster: &Roster,
     group_time: u64,
-    change: &Change,
-    removed: &BTreeMap<u32, &Leaf>,
     committer: &Identity,
+    removes: &[u32],
+    adds_anybody: bool,
 ) -> u64 {
-    let member = matches!(change.committer, Committer::Member(_));
-    if !member || !change.adds.is_empty() || !policy.allows(Act::Remove, committer) {
+    if adds_anybody || !policy.allows(Act::Remove, committer) {
         return group_time;
     }
-    let staying = roster.iter().filter(|(leaf, _)| !removed.contains_key(leaf));
+    let staying = roster.iter().filter(|(leaf, _)| !removes.contains(leaf));
     let others = staying.map(|(_, leaf)| leaf.time).max().unwrap_or(group_time);
     if group_time > others.saturating_add(RUNAWAY_SECONDS) {
         others
@@ -138,10 +151,11 @@ fn check_member(
     change: &Change,
     removed: &BTreeMap<u32, &Leaf>,
     committer: &Identity,
+    path: &Identity,
 ) -> Result<(), Refusal> {
     let empty = change.adds.is_empty() && removed.is_empty();
     let only_update = empty && change.policy.is_none();
-    if committer.only_recorder() && !only_update {
+    if !committer.is_participant() && !only_update {
         return Err(Refusal::RecorderCommits(committer.subject.clone()));
     }
     let needs = |act: Act| require(policy, act, committer);
@@ -150,7 +164,7 @@ fn check_member(
     }
     for add in &change.adds {
         if add.time > change.time {
-            return Err(Refusal::AddAhead(add.identity.subject.clone()));
+            return Err(Refusal::LeafAhead(add.identity.subject.clone()));
         }
         check_valid(&add.identity, add.time)?;
         check_valid(&add.identity, change.time)?;
@@ -173,7 +187,11 @@ fn check_member(
         }
     }
     match &change.policy {
-        Some(Ok(new)) => check_policy(policy, new, committer, empty, removed, &replaced),
+        Some(Ok(new)) => {
+            // A renewed certificate is something else as well: a weaker policy could be what admits it.
+            let alone = empty && path.fingerprint == committer.fingerprint;
+            check_policy(policy, new, committer, alone, removed, &replaced)
+        }
         _ => Ok(()),
     }
 }
@@ -194,7 +212,7 @@ fn check_policy(
     old: &Policy,
     new: &Policy,
     committer: &Identity,
-    empty: bool,
+    alone: bool,
     removed: &BTreeMap<u32, &Leaf>,
     replaced: &BTreeSet<Fingerprint>,
 ) -> Result<(), Refusal> {
@@ -247,12 +265,12 @@ fn check_policy(
     }
 
     let weaker = weakens(old, new);
-    if !weaker.is_empty() && (!empty || on) {
+    if !weaker.is_empty() && (!alone || on) {
         return Err(Refusal::WeakeningNotAlone(weaker.join("; ")));
     }
     if on {
         needs(Act::Recording)?;
-        if !empty || new.deny != old.deny || rest_changed {
+        if !alone || new.deny != old.deny || rest_changed {
             return Err(Refusal::RecordingNotAlone);
         }
     }

@@ -6,12 +6,17 @@
 
 mod judge;
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::identity::{Fingerprint, Identity, Role};
-use crate::policy::{Act, Policy, PolicyError};
+use crate::policy::{Act, Claim, Policy, PolicyError};
 
-pub use judge::judge;
+pub use judge::{earliest_time, judge};
 
 /// Most members that one commit adds.
 pub const MAX_ADDS: usize = 256;
@@ -54,8 +59,9 @@ pub struct Removal {
     pub by_itself: bool,
 }
 
-/// What a commit does, taken out of its bytes. Whoever fills it in has verified the certificates: that of the path and
-/// of each added leaf, at the commit's `time`, against the roots of the policy in force.
+/// What a commit does, taken out of its bytes. Whoever fills it in has verified the certificates: that of the path at
+/// the commit's `time`, that of each added leaf at that time and at the leaf's own, each against the roots of the policy
+/// in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Who made it.
@@ -142,9 +148,9 @@ pub enum Refusal {
     /// Adds more than [`MAX_ADDS`] members.
     #[error("it adds {0} members; at most {MAX_ADDS} may come in at once")]
     TooManyAdds(usize),
-    /// A key package from later than the commit.
-    #[error("the key package of {0} is from later than the commit that adds it")]
-    AddAhead(String),
+    /// A leaf from later than the commit that adds it, or than the group that it is in.
+    #[error("the leaf of {0} carries a time that lies after that of the commit")]
+    LeafAhead(String),
     /// Somebody is replaced by a key package that is not newer than its leaf.
     #[error("{0} is to be replaced by a key package that is not newer than the leaf it has")]
     NotNewer(String),
@@ -230,7 +236,7 @@ fn check_admitted(policy: &Policy, identity: &Identity) -> Result<(), Refusal> {
     if !policy.trusts(identity) {
         return Err(Refusal::UntrustedRoot(subject()));
     }
-    if policy.claim == crate::policy::Claim::Strict && identity.is_recorder() {
+    if policy.claim == Claim::Strict && identity.is_recorder() {
         return Err(Refusal::RecorderInStrict(subject()));
     }
     // Every certified role: who is admitted as a participant does not bring a recorder along in the same certificate.
@@ -306,10 +312,10 @@ pub fn may_add(policy: &Policy, roster: &Roster, candidate: &Leaf) -> Result<(),
 /// Each certificate is judged at the time of its own leaf: that is when its holder last showed it.
 pub fn check_roster(policy: &Policy, roster: &Roster, time: u64) -> Result<(), Refusal> {
     policy.validate()?;
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for leaf in roster.values() {
         if leaf.time > time {
-            return Err(Refusal::AddAhead(leaf.identity.subject.clone()));
+            return Err(Refusal::LeafAhead(leaf.identity.subject.clone()));
         }
         check_valid(&leaf.identity, leaf.time)?;
         check_admitted(policy, &leaf.identity)?;
