@@ -14,7 +14,8 @@ fn field_of(error: PolicyError) -> String {
 #[test]
 fn a_policy_stays_in_its_bounds_and_does_not_contradict_itself() {
     type Spoil = fn(&mut Policy);
-    let table: &[(fn() -> Policy, Spoil, Option<&str>)] = &[
+    type Line = (fn() -> Policy, Spoil, Option<&'static str>);
+    let table: &[Line] = &[
         (strict, |_| (), None),
         (recorded, |_| (), None),
         (escrow, |_| (), None),
