@@ -5,7 +5,8 @@
     reason = "clippy sees helpers of tests as ordinary code"
 )]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -257,6 +258,73 @@ fn a_lookup_does_not_wait_for_who_works_on_the_schedule() {
     assert!(source.receiver_key(kid(1, 8)).unwrap().is_none());
     finish.send(()).unwrap();
     worker.join().unwrap();
+}
+
+/// Everybody at once, and who hears of a change asks back: nobody waits for ever, and no KID is given to two.
+#[test]
+fn many_threads_ask_while_keys_change() {
+    let clock = Arc::new(AtomicU64::new(0));
+    let keyring = keyring(&clock);
+    let source = KeySource::new(keyring.clone().upcast()).unwrap();
+    let given = Arc::new(Mutex::new(HashSet::new()));
+    let ask = {
+        let (source, given) = (source.clone(), given.clone());
+        move || {
+            if let Some(key) = source.sender_key("s").unwrap() {
+                let base_key = key.base_key.to_vec();
+                assert!(
+                    given.lock().unwrap().insert((base_key, key.kid)),
+                    "KID {:#x} twice",
+                    key.kid
+                );
+            }
+        }
+    };
+    let _connection = source.connect_keys_changed({
+        let ask = ask.clone();
+        move |_| ask()
+    });
+    let done = Arc::new(AtomicBool::new(false));
+    let spawn = |work: Box<dyn Fn(u64) + Send>| {
+        let done = done.clone();
+        thread::spawn(move || (0..).take_while(|_| !done.load(Ordering::SeqCst)).for_each(work))
+    };
+    let opener = |leaf| {
+        let source = source.clone();
+        Box::new(move |turn| {
+            let kid = kid(leaf, turn % 16);
+            if source.receiver_key(kid).unwrap().is_some() {
+                source.frame_opened(kid);
+            }
+        })
+    };
+    let senders = (0..2).map(|_| {
+        let ask = ask.clone();
+        spawn(Box::new(move |_| ask()))
+    });
+    let openers = (1..3).map(|leaf| spawn(opener(leaf)));
+    let others: Vec<_> = senders.chain(openers).collect();
+    for epoch in 1..=300 {
+        let gone: &[u32] = if epoch % 7 == 0 { &[2] } else { &[] };
+        let removed_somebody = !gone.is_empty();
+        enter(
+            &keyring,
+            EpochKeys {
+                removed_somebody,
+                ..keys("many", epoch, 0, gone)
+            },
+        );
+        clock.fetch_add(epoch * 13 % 400, Ordering::SeqCst);
+        tick(&keyring);
+    }
+    clock.fetch_add(SWITCH_MS, Ordering::SeqCst);
+    tick(&keyring);
+    assert_eq!(sealing_epoch(&keyring), Some(300));
+    done.store(true, Ordering::SeqCst);
+    for other in others {
+        other.join().unwrap();
+    }
+    assert!(given.lock().unwrap().len() > 300);
 }
 
 #[test]
