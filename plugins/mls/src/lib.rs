@@ -21,6 +21,7 @@ pub mod room;
 pub mod rules;
 pub mod schedule;
 pub mod store;
+pub mod text;
 
 pub mod keyring;
 mod mlskeyring;

@@ -1,13 +1,11 @@
 //! A report as text for a person.
 
 use std::fmt::{self, Write};
-use std::time::Duration;
-
-use serde::Serialize;
 
 use super::{Report, Seer};
 use crate::identity::Role;
 use crate::policy::Claim;
+use crate::text::{columns, date, plural, roles, word, wrapped};
 
 /// The report as a person reads it. Says nothing about whether the report is to be believed: its verifier does.
 pub fn for_people(report: &Report) -> String {
@@ -178,61 +176,4 @@ fn recording(report: &Report) -> String {
 
 fn operated(operator: Option<&str>) -> String {
     operator.map_or_else(String::new, |operator| format!(", operated by {operator}"))
-}
-
-fn roles(roles: &[Role]) -> String {
-    let words: Vec<_> = roles.iter().map(|role| role.word()).collect();
-    words.join("+")
-}
-
-fn plural(count: usize, what: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{s}")
-}
-
-/// The word that a value has in JSON.
-fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
-    }
-}
-
-/// A unix time in seconds as people write it (UTC).
-fn date(seconds: u64) -> String {
-    let time = x509_cert::der::DateTime::from_unix_duration(Duration::from_secs(seconds));
-    time.map_or_else(|_| "after the year 9999".to_owned(), |time| time.to_string())
-}
-
-/// Cells under each other, two spaces between columns.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    });
-    let mut text = String::new();
-    for row in rows {
-        let line: Vec<_> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        text.push_str(&format!("  {}\n", line.join("  ").trim_end()));
-    }
-    text
-}
-
-/// Lines of at most so many characters.
-fn wrapped(text: &str, width: usize) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.len() + 1 + word.len() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines.join("\n")
 }

@@ -1,4 +1,4 @@
-//! `gst-mls`: identities for rooms, from a shell.
+//! `gst-mls`: identities for rooms, and rooms that run, from a shell.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -6,12 +6,20 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod ca;
+mod change;
 mod files;
 mod fingerprint;
 mod identity;
+mod output;
+mod posture;
+mod room;
 mod time;
 
+use output::Usage;
+
 /// Certificates and rooms for mlskeyring.
+///
+/// Ends with 0 where all went well, 1 where something failed or was refused, 2 where the command line is wrong.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -26,6 +34,10 @@ enum Command {
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
     Fingerprint(fingerprint::Fingerprint),
+    #[command(subcommand)]
+    Room(room::Room),
+    #[command(subcommand)]
+    Posture(posture::Posture),
 }
 
 impl Command {
@@ -34,6 +46,8 @@ impl Command {
             Self::Ca(command) => command.run(),
             Self::Identity(command) => command.run(),
             Self::Fingerprint(command) => command.run(),
+            Self::Room(command) => command.run(),
+            Self::Posture(command) => command.run(),
         }
     }
 }
@@ -43,7 +57,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gst-mls: {error}");
-            ExitCode::FAILURE
+            if error.is::<Usage>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The clock of the command line.
 
 use std::error::Error;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use gstmls::text::date;
 
 /// Unix time in seconds.
 pub fn now() -> Result<u64, Box<dyn Error>> {
@@ -9,10 +11,4 @@ pub fn now() -> Result<u64, Box<dyn Error>> {
     Ok(now
         .map_err(|_| "The clock of this machine stands before 1970.")?
         .as_secs())
-}
-
-/// A unix time in seconds as people write it (UTC).
-pub fn date(seconds: u64) -> String {
-    let time = x509_cert::der::DateTime::from_unix_duration(Duration::from_secs(seconds));
-    time.map_or_else(|_| "after the year 9999".to_owned(), |time| time.to_string())
 }
