@@ -53,6 +53,7 @@ impl Pending {
 /// What this endpoint's own people want.
 pub(super) struct Wish {
     command: Command,
+    ticket: Option<u64>,
 }
 
 /// Somebody who asked to be let in, and may be.
@@ -65,17 +66,36 @@ pub(super) struct Candidate {
 }
 
 impl<S: Store> Room<S> {
-    pub(super) fn wish(&mut self, command: Command) {
+    pub(super) fn wish(&mut self, command: Command, ticket: Option<u64>) {
         if self.wishes.len() >= WISHES {
-            self.refuse_command(&command, "too many wishes wait already");
+            self.refuse_command(&command, ticket, "too many wishes wait already");
         } else if command == Command::Resync {
             self.start_rejoin("somebody asked for it".into());
+            self.answer(ticket, Ok(()));
         } else {
-            self.wishes.push_back(Wish { command });
+            self.wishes.push_back(Wish { command, ticket });
         }
     }
 
-    pub(super) fn refuse_command(&mut self, command: &Command, why: &str) {
+    fn answer(&mut self, ticket: Option<u64>, result: Result<(), String>) {
+        if let Some(ticket) = ticket {
+            self.outputs.push_back(Output::Answer { ticket, result });
+        }
+    }
+
+    /// The first wish came to its end.
+    fn wish_done(&mut self, result: Result<(), String>) {
+        let Some(wish) = self.wishes.pop_front() else {
+            return;
+        };
+        match result {
+            Ok(()) => self.answer(wish.ticket, Ok(())),
+            Err(why) => self.refuse_command(&wish.command, wish.ticket, &why),
+        }
+    }
+
+    pub(super) fn refuse_command(&mut self, command: &Command, ticket: Option<u64>, why: &str) {
+        self.answer(ticket, Err(why.to_owned()));
         let what = match command {
             Command::Remove { member } => format!("remove {member}"),
             Command::Rekey => "rekey".into(),
@@ -194,7 +214,7 @@ impl<S: Store> Room<S> {
                 self.fresh = true;
             }
             if pending.wish {
-                self.wishes.pop_front();
+                self.wish_done(Ok(()));
             }
         }
         self.last_own_commit = self.now.ms;
@@ -331,17 +351,11 @@ impl<S: Store> Room<S> {
             match self.plan_of(&command) {
                 Ok(Some(plan)) => match self.make(plan, true) {
                     Err(GroupError::Store(reason)) => return Err(GroupError::Store(reason)),
-                    Err(error) => {
-                        self.wishes.pop_front();
-                        self.refuse_command(&command, &error.to_string());
-                    }
+                    Err(error) => self.wish_done(Err(error.to_string())),
                     Ok(()) => return Ok(()),
                 },
-                Ok(None) => drop(self.wishes.pop_front()),
-                Err(why) => {
-                    self.wishes.pop_front();
-                    self.refuse_command(&command, &why);
-                }
+                Ok(None) => self.wish_done(Ok(())),
+                Err(why) => self.wish_done(Err(why)),
             }
         }
         if self.turn_due().is_some_and(|due| due <= self.now.ms) {

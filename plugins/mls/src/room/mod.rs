@@ -78,6 +78,13 @@ pub enum Input {
     Moved,
     /// Somebody's wish.
     Command(Command),
+    /// A wish whose end is to be told by [`Output::Answer`].
+    Ask {
+        /// The wish's number.
+        ticket: u64,
+        /// The wish.
+        command: Command,
+    },
     /// The answer to [`Output::Authorize`].
     Authorized {
         /// The question's number.
@@ -113,6 +120,13 @@ pub enum Output {
     AllowSealing(bool),
     /// Forget every key: this endpoint is out.
     ForgetKeys,
+    /// A wish is in force, or why it never will be.
+    Answer {
+        /// The wish's number.
+        ticket: u64,
+        /// Nothing, or a sentence for a person.
+        result: Result<(), String>,
+    },
     /// Shall this one be let in? Answer by [`Input::Authorized`].
     Authorize {
         /// The question's number.
@@ -200,6 +214,7 @@ pub struct Room<S: Store> {
 const ROW_GROUP: &str = "group";
 const ROW_CURSOR: &str = "cursor";
 const ROW_PENDING: &str = "pending";
+const ROW_LOG: &str = "log";
 
 impl<S: Store> Room<S> {
     /// Takes up the room where the store left it.
@@ -247,10 +262,13 @@ impl<S: Store> Room<S> {
         Ok(room)
     }
 
-    /// What the log says of its last commit, before anything is read: one that is shorter than what this endpoint
-    /// has read of it was lost, and begins anew.
-    pub fn check_log(&mut self, last_commit: u64) -> Result<(), GroupError> {
-        if last_commit >= self.cursor {
+    /// Which log this is and where its last commit stands, before anything is read: another one than before, or one
+    /// that is shorter than what this endpoint has read of it, begins anew.
+    pub fn check_log(&mut self, log: &[u8], last_commit: u64) -> Result<(), GroupError> {
+        let known = self.store.get(ROW_LOG).map_err(group::store_error)?;
+        let same = known.is_none_or(|known| known == log);
+        self.transaction(|room| room.store.put(ROW_LOG, log).map_err(group::store_error))?;
+        if self.current.is_none() || (same && last_commit >= self.cursor) {
             return Ok(());
         }
         self.cursor = 0;
@@ -267,14 +285,19 @@ impl<S: Store> Room<S> {
                 Input::Entry { sequence, bytes } => self.entry(sequence, &bytes)?,
                 Input::CaughtUp => self.caught_up()?,
                 Input::Moved => self.moved(),
-                Input::Command(command) => self.wish(command),
+                Input::Command(command) => self.wish(command, None),
+                Input::Ask { ticket, command } => self.wish(command, Some(ticket)),
                 Input::Authorized { ticket, yes } => self.authorized(ticket, yes),
                 Input::Leave => self.leave()?,
                 Input::Tick => {}
             }
             self.act()?;
-        } else if let Input::Command(command) = input {
-            self.refuse_command(&command, "this endpoint is no longer in the room");
+        } else if let Input::Command(command) | Input::Ask { command, .. } = &input {
+            let ticket = match input {
+                Input::Ask { ticket, .. } => Some(ticket),
+                _ => None,
+            };
+            self.refuse_command(command, ticket, "this endpoint is no longer in the room");
         }
         self.tell_state();
         Ok(())
@@ -335,6 +358,13 @@ impl<S: Store> Room<S> {
     /// Who this endpoint is.
     pub fn own(&self) -> &OwnIdentity {
         &self.own
+    }
+
+    /// The member with this subject id or fingerprint (hex).
+    pub fn member(&self, name: &str) -> Option<&Identity> {
+        let roster = &self.current.as_ref()?.roster;
+        let mut identities = roster.values().map(|leaf| &leaf.identity);
+        identities.find(|identity| identity.subject == name || identity.fingerprint.to_string() == name)
     }
 
     /// The policy in force.

@@ -287,6 +287,7 @@ impl World {
                     endpoint.schedule.forget_all();
                     endpoint.keys.clear();
                 }
+                Output::Answer { .. } => {}
                 Output::Authorize { ticket, .. } => {
                     let yes = endpoint.authorize;
                     self.input(index, Input::Authorized { ticket, yes });
