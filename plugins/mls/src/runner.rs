@@ -48,7 +48,7 @@ pub struct Parts {
     /// How it takes part.
     pub settings: Settings,
     /// Who it is.
-    pub own: OwnIdentity,
+    pub own: Arc<OwnIdentity>,
     /// What it remembers.
     pub store: SqliteStore,
     /// Where its log is.
@@ -498,10 +498,10 @@ impl Run {
             self.reported = Some((unix, of.0, of.1, of.2));
             match self.report(&status, None) {
                 Ok(signed) => {
-                    if let Some(path) = &self.posture_file {
-                        if let Err(error) = signed.write_atomically(path) {
-                            self.host.delivery_fails(format!("posture-file: {error}"));
-                        }
+                    if let Some(path) = &self.posture_file
+                        && let Err(error) = signed.write_atomically(path)
+                    {
+                        self.host.delivery_fails(format!("posture-file: {error}"));
                     }
                     posture = Some(String::from_utf8_lossy(&signed.encode()).into());
                 }

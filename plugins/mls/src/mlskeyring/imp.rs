@@ -27,7 +27,7 @@ use crate::delivery::app::AppInbox;
 use crate::identity::Identity;
 use crate::keyring::Keyring;
 use crate::policy::PolicyChange;
-use crate::room::{self, Command, Event, Status};
+use crate::room::{self, Command, Event};
 use crate::runner::{Asker, Host, Parts, Runner, View};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -77,10 +77,6 @@ impl MlsKeyring {
 
     fn view(&self) -> Option<View> {
         self.asker().map(|asker| asker.view())
-    }
-
-    fn status(&self) -> Option<Arc<Status>> {
-        self.view().map(|view| view.status)
     }
 
     /// Hands in a wish; false where there is no room yet.
@@ -163,8 +159,7 @@ impl MlsKeyring {
         let Some(parts) = lock(&self.running).parts.take() else {
             return Err("the room was not prepared".into());
         };
-        let identity = Arc::new(parts.own.clone());
-        let signer = identity.clone();
+        let signer = parts.own.clone();
         let shared = self.keyring.shared();
         shared.set_signer(Some(Arc::new(move |data| Some(signer.sign(data).to_vec()))));
         let host = Arc::new(Reporter(self.obj().downgrade()));
@@ -517,14 +512,14 @@ fn properties() -> Vec<glib::ParamSpec> {
 }
 
 /// An action: a signal that an application emits.
-fn action<T: ToValue + StaticType>(
+fn action<T>(
     name: &'static str,
     params: &[glib::Type],
     f: impl Fn(&MlsKeyring, &[glib::Value]) -> T + Send + Sync + 'static,
     refused: T,
 ) -> Signal
 where
-    T: Clone + Send + Sync + 'static,
+    T: ToValue + StaticType + Clone + Send + Sync + 'static,
 {
     Signal::builder(name)
         .param_types(params.iter().copied())

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -143,7 +144,7 @@ impl Settings {
         };
         let parts = Parts {
             settings,
-            own,
+            own: Arc::new(own),
             store,
             delivery,
             posture_file: set(&self.posture_file),

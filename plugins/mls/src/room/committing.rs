@@ -5,7 +5,8 @@ use openmls::prelude::{KeyPackage, LeafNodeIndex, Sender};
 use super::entries::hash;
 use super::group::{self, Group, GroupError, Plan};
 use super::{Command, Event, Output, ROW_PENDING, Room, view};
-use crate::policy::Policy;
+use crate::identity::Identity;
+use crate::policy::{Act, Policy};
 use crate::record::Record;
 use crate::rules::{self, Leaf};
 use crate::store::Store;
@@ -20,10 +21,16 @@ const CHUNK: usize = 64;
 const CANDIDATES: usize = 1024;
 /// Refused key packages that are remembered; a new policy forgets them.
 const REFUSED: usize = 64;
+/// A key package may be so far ahead of the own clock, in seconds: its time becomes the group's.
+const AHEAD: u64 = 300;
 /// Most wishes that wait.
 const WISHES: usize = 64;
 /// Groups above this size get an update of each new member soon, so that their tree stays warm (RFC 9420 §7.8).
 const WARM_ABOVE: usize = 8;
+
+fn may_add(policy: &Policy, identity: &Identity) -> bool {
+    policy.allows(Act::Add, identity)
+}
 
 /// An own commit that is on its way.
 pub(super) struct Pending {
@@ -139,9 +146,17 @@ impl<S: Store> Room<S> {
         {
             return;
         }
-        if let Err(refusal) = rules::may_add(&current.policy, &current.roster, &leaf) {
+        let refusal = if leaf.time > self.now.unix + AHEAD {
+            Err(format!(
+                "its clock is {} s ahead of this one's",
+                leaf.time - self.now.unix
+            ))
+        } else {
+            rules::may_add(&current.policy, &current.roster, &leaf).map_err(|refusal| refusal.to_string())
+        };
+        if let Err(refusal) = refusal {
             let by = leaf.identity.subject.clone();
-            let _ = self.refuse("key-package", &by, GroupError::Refused(refusal.to_string()));
+            let _ = self.refuse("key-package", &by, GroupError::Refused(refusal));
             self.remember_refused(hash);
             return;
         }
@@ -266,37 +281,52 @@ impl<S: Store> Room<S> {
         Ok(())
     }
 
-    /// How many participants that may add are before this one, silent ones not counted.
-    fn turn(&self) -> Option<u64> {
+    /// How many of those who may do it are before this one in line, silent ones not counted; none: it may not.
+    fn turn(&self, may: impl Fn(&Policy, &Identity) -> bool) -> Option<u64> {
         let current = self.current.as_ref()?;
-        if !self.own.identity().is_participant() {
-            return None;
-        }
         let own = current.own();
+        let leaving = current.group.leaving();
         let before = current
             .roster
             .iter()
             .filter(|(leaf, of)| {
-                **leaf < own && of.identity.is_participant() && !self.suspects.contains(leaf)
+                **leaf < own
+                    && may(&current.policy, &of.identity)
+                    && !leaving.contains(leaf)
+                    && !self.suspects.contains(leaf)
             })
             .count();
+        if !may(&current.policy, self.own.identity()) {
+            return None;
+        }
         u64::try_from(before).ok()
+    }
+
+    /// When this member lets go who asked to leave, if nobody before it in line did.
+    fn leavers_due(&self) -> Option<u64> {
+        let current = self.current.as_ref()?;
+        let since = self
+            .leaves_since
+            .filter(|_| current.group.leaving().iter().any(|leaf| *leaf != current.own()))?;
+        Some(since + self.turn(|_, identity| identity.is_participant())? * TURN)
+    }
+
+    /// When this member lets in who asked, if nobody before it in line did.
+    fn candidates_due(&self) -> Option<u64> {
+        let asked = self
+            .candidates
+            .iter()
+            .filter(|c| c.ticket.is_none() || c.authorized);
+        let since = asked.map(|c| c.since).min()?;
+        Some(since + self.turn(may_add)? * TURN)
     }
 
     /// When this member does for the room what anybody before it in line should have done.
     fn turn_due(&self) -> Option<u64> {
-        let current = self.current.as_ref()?;
-        let leaves = self
-            .leaves_since
-            .filter(|_| current.group.leaving().iter().any(|leaf| *leaf != current.own()));
-        let asked = self
-            .candidates
-            .iter()
-            .filter(|c| c.ticket.is_none() || c.authorized)
-            .map(|c| c.since)
-            .min();
-        let since = [leaves, asked].into_iter().flatten().min()?;
-        Some(since + self.turn()? * TURN)
+        [self.leavers_due(), self.candidates_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn rekey_due(&self) -> Option<u64> {
@@ -358,10 +388,10 @@ impl<S: Store> Room<S> {
                 Err(why) => self.wish_done(Err(why)),
             }
         }
-        if self.turn_due().is_some_and(|due| due <= self.now.ms) {
-            if let Some(plan) = self.turn_plan() {
-                return self.make_or_forget(plan);
-            }
+        if self.turn_due().is_some_and(|due| due <= self.now.ms)
+            && let Some(plan) = self.turn_plan()
+        {
+            return self.make_or_forget(plan);
         }
         if self.rekey_due().is_some_and(|due| due <= self.now.ms) {
             return self.make(Plan::default(), false);
@@ -385,11 +415,15 @@ impl<S: Store> Room<S> {
             Command::SetRecording { on } => Ok(with(current.policy.with_recording(*on))),
             Command::SetPolicy { policy } => Ok(with(policy.apply(&current.policy))),
             Command::Remove { member } => {
-                let found = current.roster.iter().find(|(_, leaf)| {
+                let mut found = current.roster.iter().filter(|(_, leaf)| {
                     leaf.identity.subject == *member || leaf.identity.fingerprint.to_string() == *member
                 });
-                let Some((leaf, of)) = found else {
-                    return Err("nobody in the room has this id or fingerprint".into());
+                let (leaf, of) = match (found.next(), found.next()) {
+                    (Some(only), None) => only,
+                    (None, _) => return Err("nobody in the room has this id or fingerprint".into()),
+                    (Some(_), Some(_)) => {
+                        return Err("more than one member has this id: name it by its fingerprint".into());
+                    }
                 };
                 if *leaf == current.own() {
                     return Err("nobody removes itself: stop the pipeline to leave".into());
@@ -406,7 +440,9 @@ impl<S: Store> Room<S> {
 
     /// Adds who asked and may come, lets go who asked to leave (openmls takes their proposals in by itself).
     fn turn_plan(&mut self) -> Option<Plan> {
-        if self.settings.authorize {
+        let now = self.now.ms;
+        let may_add = self.candidates_due().is_some_and(|due| due <= now);
+        if self.settings.authorize && may_add {
             for candidate in self.candidates.iter_mut().filter(|c| c.ticket.is_none()) {
                 self.tickets += 1;
                 candidate.ticket = Some(self.tickets);
@@ -426,8 +462,11 @@ impl<S: Store> Room<S> {
             .map(|(leaf, _)| *leaf);
         self.suspects.extend(before);
 
-        let mut plan = Plan::default();
-        for candidate in &self.candidates {
+        let mut plan = Plan {
+            leaving: true,
+            ..Plan::default()
+        };
+        for candidate in self.candidates.iter().filter(|_| may_add) {
             if plan.adds.len() == CHUNK || (self.settings.authorize && !candidate.authorized) {
                 continue;
             }
@@ -469,7 +508,20 @@ impl<S: Store> Room<S> {
             let Some(current) = &mut room.current else {
                 return Err(GroupError::Refused("there is no group yet".into()));
             };
-            let time = unix.max(current.time());
+            let adds = plan
+                .adds
+                .iter()
+                .map(|package| group::leaf_time(package.leaf_node()));
+            let adds = adds.collect::<Result<Vec<_>, _>>()?;
+            let earliest = rules::earliest_time(
+                &current.policy,
+                &current.roster,
+                current.time(),
+                room.own.identity(),
+                &plan.removes,
+                !adds.is_empty(),
+            );
+            let time = adds.into_iter().fold(unix.max(earliest), u64::max);
             let own = Sender::Member(LeafNodeIndex::new(current.own()));
             let (commit, welcome) = current.group.commit(&room.store, &room.own, plan, time)?;
             if let Some(staged) = current.group.pending() {

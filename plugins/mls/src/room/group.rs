@@ -180,6 +180,8 @@ pub struct Plan {
     pub removes: Vec<u32>,
     /// The policy to set.
     pub policy: Option<Policy>,
+    /// Let go who asked to leave? Other changes may have to come alone.
+    pub leaving: bool,
 }
 
 /// A group in memory.
@@ -470,6 +472,7 @@ impl Group {
         let mut builder = self
             .mls
             .commit_builder()
+            .consume_proposal_store(plan.leaving)
             .force_self_update(true)
             .leaf_node_parameters(leaf.build())
             .propose_adds(plan.adds)

@@ -241,10 +241,10 @@ impl<S: Store> Room<S> {
     }
 
     pub(super) fn hold(&mut self, sequence: u64, hash: [u8; 32], commit: &[u8]) {
-        if let Some(stuck) = &mut self.stuck {
-            if stuck.held.len() < HELD {
-                stuck.held.push((sequence, hash, commit.to_vec()));
-            }
+        if let Some(stuck) = &mut self.stuck
+            && stuck.held.len() < HELD
+        {
+            stuck.held.push((sequence, hash, commit.to_vec()));
         }
     }
 

@@ -18,6 +18,7 @@ mod status;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 pub use command::Command;
 pub use event::Event;
@@ -164,7 +165,7 @@ impl Current {
 /// A room as one endpoint sees it.
 pub struct Room<S: Store> {
     store: S,
-    own: OwnIdentity,
+    own: Arc<OwnIdentity>,
     settings: Settings,
     outputs: VecDeque<Output>,
     counters: Counters,
@@ -218,10 +219,15 @@ const ROW_LOG: &str = "log";
 
 impl<S: Store> Room<S> {
     /// Takes up the room where the store left it.
-    pub fn open(store: S, own: OwnIdentity, settings: Settings, now: Now) -> Result<Self, GroupError> {
+    pub fn open(
+        store: S,
+        own: impl Into<Arc<OwnIdentity>>,
+        settings: Settings,
+        now: Now,
+    ) -> Result<Self, GroupError> {
         let mut room = Self {
             store,
-            own,
+            own: own.into(),
             settings,
             outputs: VecDeque::new(),
             counters: Counters::default(),

@@ -66,7 +66,9 @@ pub fn change(commit: &StagedCommit, sender: &Sender, policy: &Policy) -> Result
     let adds = adds
         .into_iter()
         .map(|leaf| {
-            let identity = certified(leaf, roots, time)?;
+            // Valid when it asked, and valid when it is let in.
+            let identity = certified(leaf, roots, leaf_time(leaf)?)?;
+            certified(leaf, roots, time)?;
             let time = leaf_time(leaf)?;
             Ok(Leaf { identity, time })
         })
