@@ -5,7 +5,7 @@
 //!
 //! | signal | emitted when | answer |
 //! |---|---|---|
-//! | action `sender-key(stream: string) -> GstStructure` | a sender needs a key: at its first frame, after `keys-changed`, and when its counters are used up | `sframe-sender-key` with `kid` u64, `cipher-suite` u32 (IANA number), `base-key` GBytes, `counter` u64 (first), `counter-end` u64 (exclusive), `epoch` u64. NULL: no key now, the frame is dropped. Every answer must be a range of counters that was never given out for this key and KID |
+//! | action `sender-key(stream: string) -> GstStructure` | a sender needs a key: at its first frame, after `keys-changed`, and when its counters are used up | `sframe-sender-key` with `kid` u64, `cipher-suite` u32 (IANA number), `base-key` GBytes, `counter` u64 (first), `counter-end` u64 (exclusive), `epoch` u64. NULL: no key now, the frame is dropped. Every answer must be a range of counters that was never given out for this key and KID. A sender goes on with what it has, and leaves the answer unused, while the answer has the same base key and either the same KID or the same epoch (other than 0) |
 //! | action `receiver-key(kid: u64) -> GstStructure` | a frame of an unknown KID arrives, and again after `keys-changed` | `sframe-receiver-key` with `cipher-suite` u32, `base-key` GBytes, `epoch` u64, `leaf` u32, `sender` string. NULL: unknown, the frame waits or is dropped |
 //! | action `frame-opened(kid: u64)` | the first frame of a KID authenticated | none. Only authenticated frames may cause a sender to switch to a new epoch |
 //! | action `room-state(epoch: u64) -> GstStructure` | somebody asks what held in that epoch | `sframe-room-state` with claim, recording on or off, consent reference, policy digest. NULL: unknown |

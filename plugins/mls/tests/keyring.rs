@@ -598,3 +598,29 @@ fn a_running_pipeline_loses_nothing_over_20_changes_of_keys() {
         sealed.get::<u64>("sealed").unwrap()
     );
 }
+
+/// `keys-changed` is also about others' keys; a keyframe is needed only where a sender goes on.
+#[test]
+fn a_sender_changes_its_key_once_per_epoch() {
+    let clock = Arc::new(AtomicU64::new(0));
+    let mut one = Endpoint::new("once", 0, &clock);
+    one.enc
+        .set_src_caps_str("video/x-vp8,width=320,height=240,framerate=30/1");
+    let changed = announced(&one.keyring, "keys-changed");
+    for (number, epoch) in (1..=5).enumerate() {
+        let number = number as u64 * 5;
+        one.enter(epoch, &[], false);
+        one.seal(number);
+        clock.fetch_add(SWITCH_MS, Ordering::SeqCst);
+        tick(&one.keyring);
+        one.seal(number + 1);
+        clock.fetch_add(KEEP_MS, Ordering::SeqCst);
+        tick(&one.keyring);
+        one.seal(number + 2);
+    }
+    assert_eq!(taken(&changed), [1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5]);
+    assert_eq!(stat(&one.enc, "key-changes"), 5);
+    let events = std::iter::from_fn(|| one.enc.try_pull_upstream_event());
+    let requests = events.filter(|e| e.structure().is_some_and(|s| s.name() == "GstForceKeyUnit"));
+    assert_eq!(requests.count(), 4, "a keyframe for each change");
+}

@@ -78,10 +78,15 @@ impl Sender {
     }
 
     /// Whether this is the key that the source now answers with, and can go on: no new range is needed.
+    ///
+    /// Within an epoch that is so even where the answer has another KID: a source may give a new one to whoever asks, and
+    /// `keys-changed` may be about others' keys, which is no reason for a keyframe.
     pub fn is_still(&self, key: &key_source::SenderKey) -> bool {
+        let same_epoch = self.epoch != 0 && self.epoch == key.epoch;
+        let kid = if same_epoch { self.key.kid() } else { key.kid };
         !self.counters.is_empty()
             && self.suite == key.suite
-            && self.fingerprint == Fingerprint::new(&key.base_key, key.kid)
+            && self.fingerprint == Fingerprint::new(&key.base_key, kid)
     }
 
     /// The same key belongs to a later epoch now.
@@ -215,6 +220,22 @@ mod tests {
                 prop_assert!(end < next, "neighbours are one");
             }
         }
+    }
+
+    #[test]
+    fn another_kid_is_no_change_within_an_epoch() {
+        let key = |base_key: &[u8], kid, epoch| key_source::SenderKey {
+            epoch,
+            ..source_key(base_key, kid, 0..9)
+        };
+        let in_epoch = Sender::from_source(&key(b"within an epoch.", 1, 5)).unwrap();
+        assert!(in_epoch.is_still(&key(b"within an epoch.", 2, 5)));
+        assert!(!in_epoch.is_still(&key(b"another key.....", 2, 5)));
+        assert!(!in_epoch.is_still(&key(b"another key.....", 1, 5)));
+        assert!(!in_epoch.is_still(&key(b"within an epoch.", 2, 6)));
+        let without = Sender::from_source(&key(b"without epochs..", 1, 0)).unwrap();
+        assert!(without.is_still(&key(b"without epochs..", 1, 0)));
+        assert!(!without.is_still(&key(b"without epochs..", 2, 0)));
     }
 
     #[test]
