@@ -165,11 +165,11 @@ impl State {
 pub struct Table<'a>(&'a RefCell<State>);
 
 fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, StoreError> {
-    Codec::to_vec(&value).map_err(|error| StoreError::Codec(error.to_string()))
+    Ok(Codec::to_vec(&value)?)
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    Codec::from_slice(bytes).map_err(|error| StoreError::Codec(error.to_string()))
+    Ok(Codec::from_slice(bytes)?)
 }
 
 impl Table<'_> {

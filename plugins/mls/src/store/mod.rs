@@ -1,7 +1,7 @@
 //! What an endpoint keeps over a restart: its MLS state, as openmls writes it, and the room's own rows beside it.
 //!
-//! openmls' storage knows no transactions, and one merge is more than a dozen writes: a crash between two of them leaves a
-//! group that is broken, or worse, one with the wrong secret. So every change is made between [`Store::begin`] and
+//! openmls' storage knows no transactions, and one merge is more than a dozen writes: a crash between two of them leaves
+//! a group that is broken, or worse, one with the wrong secret. So every change is made between [`Store::begin`] and
 //! [`Store::commit`], openmls' writes and own rows alike, and a store refuses writes outside of that. After a
 //! rollback the group in memory is ahead of the store: throw it away and load it again.
 //!
@@ -14,6 +14,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub use codec::CodecError;
 pub use memory::{MemoryStore, Snapshot};
 pub use place::{KeyError, StateKey, default_state_file, state_key};
 pub use sqlite::SqliteStore;
@@ -39,8 +40,8 @@ pub trait Store: Send {
     /// view, as after a rollback.
     fn commit(&mut self) -> Result<(), StoreError>;
 
-    /// Forgets everything since [`begin`](Self::begin). Without an open transaction it does nothing, so that it can always
-    /// follow an error.
+    /// Forgets everything since [`begin`](Self::begin). Without an open transaction it does nothing, so that it can
+    /// always follow an error.
     fn rollback(&mut self) -> Result<(), StoreError>;
 
     /// The value of an own row.
@@ -55,6 +56,12 @@ pub trait Store: Send {
     /// Forgets everything of MLS: all groups, key packages, keys, pending commits. Own rows stay. Part of the
     /// open transaction.
     fn wipe_group(&mut self) -> Result<(), StoreError>;
+
+    /// Removes from the disk what deleted keys left behind there. Takes a few syncs of the disk: for when nothing is due,
+    /// some seconds after the last change, not after each one.
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Runs `change` in a transaction of its own: committed where it succeeds, rolled back where it does not.
     fn transaction<T, E: From<StoreError>>(
@@ -94,8 +101,8 @@ pub enum StoreError {
     },
     /// Somebody else has it open.
     #[error(
-        "state-file {path} is in use{}: two endpoints cannot share one state. Stop the other one, or give this one its \
-         own state-file and certificate", by.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+        "state-file {path} is in use{}: two endpoints cannot share one state. Stop the other one, or give this one \
+         its own state-file and certificate", by.map(|pid| format!(" by process {pid}")).unwrap_or_default()
     )]
     InUse {
         /// The database.
@@ -105,8 +112,8 @@ pub enum StoreError {
     },
     /// The key does not open it.
     #[error(
-        "state-file {0} does not open with this key: state-key-file is not the key that it was made with (or the file's \
-         beginning is damaged). If the key is lost, move the file away: this endpoint then joins the room anew"
+        "state-file {0} does not open with this key: state-key-file is not the key that it was made with (or the \
+         file's beginning is damaged). If the key is lost, move the file away: this endpoint then joins the room anew"
     )]
     WrongKey(PathBuf),
     /// It is no database of ours.
@@ -118,11 +125,25 @@ pub enum StoreError {
     /// It is damaged.
     #[error("state-file {0} is damaged. Move it away: this endpoint then joins the room anew")]
     Damaged(PathBuf),
-    /// No space is left.
+    /// It cannot be read or written.
     #[error(
-        "state-file {0} cannot grow: the disk is full or a limit is reached. Nothing of this change was kept"
+        "state-file {path}: the disk is full, failing, or a limit is reached ({source}). Nothing of this change was \
+         kept"
     )]
-    Full(PathBuf),
+    Disk {
+        /// The database.
+        path: PathBuf,
+        /// What the database says.
+        source: rusqlite::Error,
+    },
+    /// openmls' tables cannot be made or brought up to date.
+    #[error("state-file {path}: its tables do not fit this version of the plugin: {reason}")]
+    Tables {
+        /// The database.
+        path: PathBuf,
+        /// Which one.
+        reason: String,
+    },
     /// The database refuses for another reason.
     #[error("state-file {path}: {source}")]
     Sql {
@@ -138,8 +159,8 @@ pub enum StoreError {
     #[error("a change of state outside of a transaction")]
     NotOpen,
     /// A value cannot be encoded or decoded.
-    #[error("a value of the state cannot be read or written: {0}")]
-    Codec(String),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
     /// The simulated endpoint is dead.
     #[error("crashed, as the simulation asked for")]
     Crashed,

@@ -6,7 +6,6 @@
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -25,8 +24,8 @@ const CREDENTIAL: &str = "gst-e2ee-mls-state-key";
 /// Where the key of the state comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum StateKey {
-    /// The systemd credential `gst-e2ee-mls-state-key` where the service has it, else the file `state-key` in the default
-    /// folder, which is made with a random key where it does not exist.
+    /// The systemd credential `gst-e2ee-mls-state-key` where the service has it, else the file `state-key` in the
+    /// default folder, which is made with a random key where it does not exist.
     #[default]
     Default,
     /// This file.
@@ -160,18 +159,20 @@ pub fn state_key(from: &StateKey) -> Result<Zeroizing<[u8; 32]>, KeyError> {
     Environment::of_process().key(from)
 }
 
-/// The default state file of an endpoint: one for each room and certificate (`fingerprint`: SHA-256 of its DER). The room's
-/// name does not show in it.
+/// The default state file of an endpoint: one for each room and certificate (`fingerprint`: SHA-256 of its DER). The
+/// room's name does not show in it.
 pub fn default_state_file(room: &str, fingerprint: &[u8; 32]) -> Result<PathBuf, KeyError> {
+    let folder = Environment::of_process().folder()?;
+    Ok(folder.join(state_file_name(room, fingerprint)))
+}
+
+fn state_file_name(room: &str, fingerprint: &[u8; 32]) -> String {
     let room = digest::digest(&digest::SHA256, room.as_bytes());
-    let short = |bytes: &[u8]| {
-        bytes.iter().take(8).fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    };
-    let name = format!("{}-{}.db", short(room.as_ref()), short(fingerprint));
-    Ok(Environment::of_process().folder()?.join(name))
+    format!(
+        "{}-{}.db",
+        hex::encode(&room.as_ref()[..8]),
+        hex::encode(&fingerprint[..8])
+    )
 }
 
 /// Makes the folder of a file, for its owner alone, where it does not exist.
@@ -235,7 +236,11 @@ fn make_key(path: &Path) -> io::Result<()> {
     hex::encode_to_slice(&key[..], &mut text[..64]).map_err(io::Error::other)?;
     text[64] = b'\n';
     let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
+    draft.push(format!(
+        ".{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
     let draft = PathBuf::from(draft);
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new()
@@ -260,3 +265,6 @@ fn make_key(path: &Path) -> io::Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

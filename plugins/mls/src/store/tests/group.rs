@@ -50,6 +50,19 @@ impl Endpoint {
         KeyPackage::builder().build(SUITE, &store.provider(), &self.key, self.credential.clone())
     }
 
+    pub fn key_package_with(&self, provider: &impl OpenMlsProvider) -> Result<KeyPackageBundle, impl Debug> {
+        KeyPackage::builder().build(SUITE, provider, &self.key, self.credential.clone())
+    }
+
+    /// The endpoint of this name after a restart.
+    pub fn load<S: Store>(name: &str, store: &S, id: &[u8]) -> Self {
+        let group = MlsGroup::load(store.provider().storage(), &GroupId::from_slice(id));
+        Self {
+            group: group.unwrap(),
+            ..Self::new(name)
+        }
+    }
+
     pub fn create<S: Store>(&mut self, store: &mut S) {
         store.begin().unwrap();
         self.group = Some(
@@ -109,6 +122,16 @@ impl Endpoint {
             .map_err(|error| error.to_string())
     }
 
+    /// Commits and merges an own update; its transaction is the caller's business.
+    pub fn update<S: Store>(&mut self, store: &S) -> Vec<u8> {
+        let provider = store.provider();
+        let group = self.group.as_mut().unwrap();
+        let bundle = group.self_update(&provider, &self.key, LeafNodeParameters::default());
+        let commit = bundle.unwrap().into_commit().tls_serialize_detached().unwrap();
+        group.merge_pending_commit(&provider).unwrap();
+        commit
+    }
+
     pub fn process<S: Store>(&mut self, store: &mut S, commit: &[u8]) -> Result<(), String> {
         store.begin().map_err(|error| error.to_string())?;
         self.merge(store, commit)?;
@@ -143,16 +166,7 @@ pub fn pair<A: Store, B: Store>(a_store: &mut A, b_store: &mut B) -> (Endpoint, 
 /// An endpoint's own update, merged; the commit for the others.
 pub fn update<S: Store>(store: &mut S, endpoint: &mut Endpoint) -> Vec<u8> {
     store.begin().unwrap();
-    let provider = store.provider();
-    let group = endpoint.group.as_mut().unwrap();
-    let commit = group
-        .self_update(&provider, &endpoint.key, LeafNodeParameters::default())
-        .unwrap()
-        .into_commit()
-        .tls_serialize_detached()
-        .unwrap();
-    group.merge_pending_commit(&provider).unwrap();
-    drop(provider);
+    let commit = endpoint.update(store);
     store.commit().unwrap();
     commit
 }
