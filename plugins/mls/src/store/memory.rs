@@ -47,6 +47,7 @@ struct Key {
     part: Vec<u8>,
 }
 
+type Row = (Arc<Key>, Arc<[u8]>);
 type Rows = Arc<BTreeMap<Arc<Key>, Arc<[u8]>>>;
 
 #[derive(Debug, Default)]
@@ -194,7 +195,7 @@ impl Table<'_> {
     }
 
     /// All rows of one owner, in order of their parts.
-    fn all(&self, kind: Kind, owner: &[u8]) -> Result<Vec<(Arc<Key>, Arc<[u8]>)>, StoreError> {
+    fn all(&self, kind: Kind, owner: &[u8]) -> Result<Vec<Row>, StoreError> {
         let state = self.0.borrow();
         state.alive()?;
         let first = Key {
