@@ -89,7 +89,14 @@ impl Listener {
     /// Listens to the bell at `bell`, of the log at `log`.
     pub(super) fn start(bell: &Path, log: &Path, waker: Waker) -> Result<Self, DeliveryError> {
         let io = |error: Errno| io_error(bell, error.into());
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(io)?;
+        let inotify = match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
+            Err(Errno::MFILE) => {
+                let reason =
+                    "too many open files, or more listeners than fs.inotify.max_user_instances allows";
+                return Err(io_error(bell, std::io::Error::other(reason)));
+            }
+            inotify => inotify.map_err(io)?,
+        };
         // The name of an open file is gone: its number of links changes, which is ATTRIB.
         let gone = WatchFlags::ATTRIB | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
         let rung = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE;

@@ -54,6 +54,8 @@ pub enum Appended {
 }
 
 /// A room's log.
+///
+/// An error of an append leaves open whether the record is in the log; reading tells.
 pub trait Delivery: Send {
     /// Which log this is. If it is not the one that was read before, everything has to be read from 0.
     fn log(&self) -> LogId;

@@ -18,7 +18,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use super::place::default_path;
 
@@ -90,7 +90,7 @@ impl SqliteDelivery {
         // Without SQLITE_OPEN_URI: a path is a path, whatever its characters.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut database = Connection::open_with_flags(&path, flags).map_err(failed)?;
-        database.busy_timeout(PATIENCE).map_err(failed)?;
+        database.busy_handler(Some(wait_for_others)).map_err(failed)?;
         let log = set_up(&mut database, &path)?;
         let name = digest::digest(&digest::SHA256, &[&log[..], room.as_bytes()].concat());
         let name = name.as_ref();
@@ -298,6 +298,14 @@ fn set_up(database: &mut Connection, path: &Path) -> Result<LogId, DeliveryError
     database
         .query_row("SELECT id FROM log", [], |row| row.get(0))
         .map_err(failed)
+}
+
+/// Between attempts to get at the database. SQLite's own way doubles the time up to a tenth of a second, and of eight
+/// who commit at once some would wait for most of one.
+fn wait_for_others(attempts: i32) -> bool {
+    const PAUSE: Duration = Duration::from_millis(1);
+    std::thread::sleep(PAUSE);
+    u128::try_from(attempts).is_ok_and(|attempts| attempts < PATIENCE.as_millis() / PAUSE.as_millis())
 }
 
 /// What SQLite says, as something that a person can act on.

@@ -320,29 +320,65 @@ fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
 }
 
-/// Answers each message with the nanoseconds that it took to here.
+/// Answers each message with the nanoseconds that it took to here. Its own answers are every second record.
 fn echo(reader: &mut Reader) {
-    loop {
-        let nth = reader.seen.len() + 1;
-        reader.read_until(|reader| reader.seen.len() >= nth);
-        let Ok(Record::Message(text)) = Record::decode(&reader.seen[nth - 1].bytes) else {
+    for nth in (0..).step_by(2) {
+        reader.read_until(|reader| reader.seen.len() > nth);
+        let Ok(Record::Message(text)) = Record::decode(&reader.seen[nth].bytes) else {
             panic!()
         };
         let sent: u128 = String::from_utf8(text).unwrap().parse().unwrap();
-        reader
-            .delivery
-            .append("message", &message(&format!("{}", now() - sent)))
-            .unwrap();
-        reader.read_until(|reader| reader.seen.len() > nth);
+        let answer = message(&format!("{}", now() - sent));
+        reader.delivery.append("message", &answer).unwrap();
     }
 }
 
-/// `GST_E2EE_TEST_FOLDER=/dev/shm cargo test -p gst-plugin-mls --lib delivery -- --ignored --nocapture measure`
+/// `mount -t tmpfs -o size=6m,mode=700 none /mnt && GST_E2EE_TEST_SMALL_DISK=/mnt cargo test -p gst-plugin-mls --lib
+/// full_disk -- --ignored`
+#[test]
+#[ignore = "needs a small disk of its own"]
+fn a_full_disk_is_a_temporary_error_and_the_log_goes_on_after_it() {
+    let small = std::env::var_os("GST_E2EE_TEST_SMALL_DISK").expect("the environment names a small disk");
+    let folder = tempfile::tempdir_in(small).unwrap();
+    let path = folder.path().join("rooms");
+    let filler = folder.path().join("filler");
+    let mut reader = open(&path);
+    let long = message(&"long ".repeat(20_000));
+    reader.delivery.append("message", &long).unwrap();
+    // Full but for what is already there.
+    let mut file = fs::File::create(&filler).unwrap();
+    let written = (0..16_000)
+        .take_while(|_| file.write_all(&[1; 1000]).is_ok())
+        .count();
+    assert!(written < 16_000, "not a small disk: it would have to be filled");
+    let mut appended = 1;
+    let error = loop {
+        match reader.delivery.append("message", &long) {
+            Ok(_) => appended += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(error, DeliveryError::DiskFull(_)) && error.is_temporary(),
+        "{error}"
+    );
+    reader.read();
+    assert_eq!(reader.seen.len(), appended);
+    let error = SqliteDelivery::open(Some(&folder.path().join("other")), "room")
+        .err()
+        .unwrap();
+    assert!(matches!(error, DeliveryError::DiskFull(_)), "{error}");
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    reader.delivery.append("message", &long).unwrap();
+    reader.read_until(|reader| reader.seen.len() == appended + 1);
+}
+
+/// `TMPDIR=/dev/shm cargo test -p gst-plugin-mls --lib delivery::tests::processes::measure -- --ignored --nocapture`
 #[test]
 #[ignore = "prints figures: from append to read in another process, and appends in a row"]
 fn measure() {
-    let base = std::env::var_os("GST_E2EE_TEST_FOLDER").unwrap_or_else(|| "/tmp".into());
-    let folder = tempfile::tempdir_in(base).unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rooms");
     let mut reader = open(&path);
     let mut child = Child::start("echo", &path, None);
@@ -360,14 +396,7 @@ fn measure() {
         there.push(String::from_utf8(text).unwrap().parse::<u64>().unwrap());
     }
     drop(child);
-    there.sort();
-    let micros = |permille: usize| there[there.len() * permille / 1000] as f64 / 1000.0;
-    println!(
-        "append to read: p50 {:.0} us, p99 {:.0} us, most {:.0} us",
-        micros(500),
-        micros(990),
-        micros(999)
-    );
+    print_micros("append to read", there);
     println!(
         "{} wake-ups for {} records",
         reader.ear.woken(),
@@ -384,4 +413,34 @@ fn measure() {
             1000.0 / started.elapsed().as_secs_f64()
         );
     }
+    let appends = |mut reader: Reader| {
+        let append = |_| {
+            let started = Instant::now();
+            reader
+                .delivery
+                .append("message", &message("all at once"))
+                .unwrap();
+            started.elapsed().as_nanos() as u64
+        };
+        (0..200).map(append).collect::<Vec<_>>()
+    };
+    let all = thread::scope(|scope| {
+        let threads: Vec<_> = [(); 8].map(|()| scope.spawn(|| appends(open(&path)))).into();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    print_micros("one of eight who append all the time", all);
+}
+
+fn print_micros(what: &str, mut nanos: Vec<u64>) {
+    nanos.sort();
+    let micros = |permille: usize| nanos[(nanos.len() - 1) * permille / 1000] / 1000;
+    println!(
+        "{what}: p50 {} us, p99 {} us, most {} us",
+        micros(500),
+        micros(990),
+        micros(1000)
+    );
 }
