@@ -61,7 +61,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[glib::object_subclass]
 impl ObjectSubclass for MlsKeyring {
-    const NAME: &'static str = "GstMlsKeyringElement";
+    // By its spelling the element is called mlskeyring0; the key source is GstMlsKeyring.
+    const NAME: &'static str = "GstMlskeyring";
     type Type = super::MlsKeyring;
     type ParentType = gst::Element;
 }
