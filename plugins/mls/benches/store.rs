@@ -53,7 +53,7 @@ impl Member {
 
     fn credential(&self) -> CredentialWithKey {
         // As incompressible as a certificate.
-        let certificate = (0..CREDENTIAL).map(|i| (i * i * 31 >> 3) as u8).collect();
+        let certificate = (0..CREDENTIAL).map(|i| ((i * i * 31) >> 3) as u8).collect();
         CredentialWithKey {
             credential: Credential::new(CredentialType::X509, certificate),
             signature_key: self.key.0.public_key().as_ref().to_vec().into(),
