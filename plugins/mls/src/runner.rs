@@ -35,8 +35,8 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 pub trait Host: Send + Sync {
     /// Something happened in the room.
     fn event(&self, event: Event);
-    /// Shall this one be let in?
-    fn authorize(&self, identity: &Identity) -> bool;
+    /// Shall this one be let in? `certificates` are those of its credential.
+    fn authorize(&self, identity: &Identity, certificates: &[u8]) -> bool;
     /// The room cannot go on.
     fn failed(&self, why: String);
     /// The delivery fails at the moment and is tried again.
@@ -458,8 +458,12 @@ impl Run {
                     let _ = answer.send(result);
                 }
             }
-            Output::Authorize { ticket, identity } => {
-                let yes = self.host.authorize(&identity);
+            Output::Authorize {
+                ticket,
+                identity,
+                certificates,
+            } => {
+                let yes = self.host.authorize(&identity, &certificates);
                 return self.input(Input::Authorized { ticket, yes });
             }
         }

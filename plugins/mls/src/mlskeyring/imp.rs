@@ -24,7 +24,7 @@ use super::settings::{LEAST_SILENCE, MAX_SILENCE, Settings};
 use super::{Claim, State, messages, structures};
 use crate::control::ControlServer;
 use crate::delivery::app::AppInbox;
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::keyring::Keyring;
 use crate::policy::PolicyChange;
 use crate::room::{self, Command, Event};
@@ -157,8 +157,15 @@ impl MlsKeyring {
     }
 
     fn start(&self) -> Result<(), String> {
-        let Some(parts) = lock(&self.running).parts.take() else {
-            return Err("the room was not prepared".into());
+        let parts = lock(&self.running).parts.take();
+        let parts = match parts {
+            Some(parts) => parts,
+            // Started again without having been in NULL.
+            None => {
+                self.prepare()?;
+                let parts = lock(&self.running).parts.take();
+                parts.ok_or("the room was not prepared")?
+            }
         };
         let signer = parts.own.clone();
         let shared = self.keyring.shared();
@@ -232,16 +239,17 @@ impl Host for Reporter {
         }
     }
 
-    fn authorize(&self, identity: &Identity) -> bool {
+    fn authorize(&self, identity: &Identity, certificates: &[u8]) -> bool {
         let Some(element) = self.0.upgrade() else {
             return false;
         };
+        let own = identity::certificates(certificates).ok();
+        let own = own.as_ref().and_then(|chain| chain.first());
+        let Some(Ok(certificate)) = own.map(|der| identity::issue::certificate_pem(der)) else {
+            return false;
+        };
         let roles: Vec<_> = identity.roles.iter().map(|role| role.word()).collect();
-        let (id, role, certificate) = (
-            &identity.subject,
-            roles.join(","),
-            identity.fingerprint.to_string(),
-        );
+        let (id, role) = (&identity.subject, roles.join(","));
         element.emit_by_name::<bool>("authorize-member", &[id, &role, &certificate])
     }
 
@@ -594,8 +602,8 @@ fn signals() -> Vec<Signal> {
             },
             false,
         ),
-        // Asked on the room's thread: subject id, roles ("participant", "recorder" or both with a comma), SHA-256 of
-        // the certificate in hex. The first handler's answer counts.
+        // Asked on the room's thread: subject id, roles ("participant", "recorder" or both with a comma), certificate
+        // (PEM). The first handler's answer counts.
         Signal::builder("authorize-member")
             .param_types([string, string, string])
             .return_type::<bool>()
@@ -641,13 +649,7 @@ impl ElementImpl for MlsKeyring {
         }
         let success = self.parent_change_state(transition)?;
         match transition {
-            gst::StateChange::PausedToReady => {
-                self.stop();
-                // The next start needs them again.
-                if let Err(why) = self.prepare() {
-                    gst::info!(CAT, imp = self, "Not prepared for another start: {why}");
-                }
-            }
+            gst::StateChange::PausedToReady => self.stop(),
             gst::StateChange::ReadyToNull => *lock(&self.running) = Running::default(),
             _ => {}
         }

@@ -449,6 +449,12 @@ impl<S: Store> Room<S> {
                 self.outputs.push_back(Output::Authorize {
                     ticket: self.tickets,
                     identity: Box::new(candidate.leaf.identity.clone()),
+                    certificates: candidate
+                        .package
+                        .leaf_node()
+                        .credential()
+                        .serialized_content()
+                        .to_vec(),
                 });
             }
         }

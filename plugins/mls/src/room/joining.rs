@@ -110,9 +110,11 @@ impl<S: Store> Room<S> {
                 Ok(())
             }
             (Some(_), _) => Ok(()),
-            (None, None) => self.create(),
-            (None, Some(_)) if due => self.ask(),
-            (None, Some(_)) => Ok(()),
+            (None, None) if self.settings.create.is_some() => self.create(),
+            // Where nobody keeps the log, its beginning is not heard by who comes late.
+            (None, None) if self.settings.durable_log => Ok(()),
+            (None, _) if due => self.ask(),
+            (None, _) => Ok(()),
         }
     }
 
@@ -176,7 +178,7 @@ impl<S: Store> Room<S> {
         let known = self.created.clone();
         let joined = self.transaction(|room| {
             let mut group = Group::join(&room.store, welcome)?;
-            if known.as_deref() != Some(group.id()) {
+            if known.as_deref().is_some_and(|known| known != group.id()) {
                 return Err(GroupError::Refused(
                     "a welcome into another group than the log's".into(),
                 ));
@@ -197,6 +199,7 @@ impl<S: Store> Room<S> {
         });
         match joined {
             Ok(current) => {
+                self.created = Some(current.group.id().to_vec());
                 self.current = Some(current);
                 self.fresh = true;
                 self.key_package = None;

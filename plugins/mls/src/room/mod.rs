@@ -134,6 +134,8 @@ pub enum Output {
         ticket: u64,
         /// Who asks.
         identity: Box<Identity>,
+        /// Its certificates, as in its credential (RFC 9420 §5.3).
+        certificates: Vec<u8>,
     },
 }
 
