@@ -4,11 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "clippy sees helpers of tests as ordinary code")]
 
 use std::fs::Permissions;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -527,13 +528,16 @@ fn another_user_is_kept_out_by_the_mode_and_by_its_credentials() {
     assert!(keyring.heard.lock().unwrap().is_empty());
 }
 
-/// Not a test by itself: what [`a_socket_of_another_user_is_not_believed`] runs as another user.
+/// Not a test by itself: a process that others run, as another user or with other signals.
 #[test]
 fn serve_for_another_test() {
     let Some(path) = std::env::var_os("TEST_SOCKET") else {
         return;
     };
-    let server = ControlServer::start(Path::new(&path), Arc::new(|_| Reply::done())).unwrap();
+    // SAFETY: no handler is installed, the default comes back: what a C program such as gst-launch-1.0 starts with.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let handler = |_| Reply::answer(&"x".repeat(1 << 20));
+    let server = ControlServer::start(Path::new(&path), Arc::new(handler)).unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
     eprintln!("serving");
     // Until the other test closes the pipe.
@@ -541,10 +545,48 @@ fn serve_for_another_test() {
     drop(server);
 }
 
+/// Starts [`serve_for_another_test`] and waits until it serves.
+fn serve(program: &Path, socket: &Path, user: Option<u32>) -> Child {
+    let mut command = Command::new(program);
+    command
+        .args(["--exact", "serve_for_another_test", "--nocapture"])
+        .env("TEST_SOCKET", socket)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    let mut server = command.spawn().unwrap();
+    let mut said = BufReader::new(server.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("serving")));
+    server
+}
+
+/// Ends it; it must have lived until now.
+fn stop(mut server: Child) {
+    drop(server.stdin.take());
+    let status = server.wait().unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_client_that_is_gone_before_its_answer_does_not_end_a_process_that_dies_of_broken_pipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("room.sock");
+    let server = serve(&std::env::current_exe().unwrap(), &socket, None);
+    for _ in 0..50 {
+        let mut client = UnixStream::connect(&socket).unwrap();
+        client.write_all(b"{\"command\":\"status\"}\n").unwrap();
+    }
+    let answer = succeed(&["room", "status", "--json", "--socket", socket.to_str().unwrap()]);
+    assert_eq!(answer.len(), (1 << 20) + 3);
+    stop(server);
+}
+
 #[test]
 fn a_socket_of_another_user_is_not_believed() {
-    use std::io::{BufRead, BufReader};
-
     if !is_root() {
         eprintln!("not tried: only root can become another user");
         return;
@@ -557,19 +599,7 @@ fn a_socket_of_another_user_is_not_believed() {
     let program = for_everybody(Path::new(env!("CARGO_BIN_EXE_gst-mls")), folder.path());
     let server = for_everybody(&std::env::current_exe().unwrap(), folder.path());
     let socket = theirs.join("room.sock");
-    let mut server = Command::new(server)
-        .args(["--exact", "serve_for_another_test", "--nocapture"])
-        .env("TEST_SOCKET", &socket)
-        .current_dir("/")
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(server.stderr.take().unwrap()).lines();
-    assert!(said.any(|line| line.unwrap().contains("serving")));
+    let server = serve(&server, &socket, Some(NOBODY));
     let ask = |user: u32| {
         Command::new(&program)
             .args(["room", "rekey", "--socket", socket.to_str().unwrap()])
@@ -583,6 +613,5 @@ fn a_socket_of_another_user_is_not_believed() {
     assert!(error.contains("belongs to a process of user 65534"), "{error}");
     assert!(ask(NOBODY).status.success());
     assert!(ask(0).status.success());
-    drop(server.stdin.take());
-    assert!(server.wait().unwrap().success());
+    stop(server);
 }
