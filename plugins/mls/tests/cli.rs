@@ -491,8 +491,14 @@ fn a_report_that_is_not_to_be_believed_ends_with_1() {
 /// Copies a program to where another user may run it.
 fn for_everybody(program: &Path, folder: &Path) -> PathBuf {
     let copy = folder.join(program.file_name().unwrap());
-    std::fs::copy(program, &copy).unwrap();
-    std::fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    // By another process: a child that another test starts meanwhile would inherit this one's open file, and a file that
+    // is open for writing cannot be run.
+    let copied = Command::new("install")
+        .args(["-m", "755"])
+        .arg(program)
+        .arg(&copy)
+        .status();
+    assert!(copied.unwrap().success());
     copy
 }
 
