@@ -108,7 +108,7 @@ fn it_is_a_key_source_with_every_part_of_the_contract() {
     assert!(source.sender_key("s").unwrap().is_none());
     assert!(source.receiver_key(17).unwrap().is_none());
     assert!(source.room_state(0).is_none());
-    assert!(source.sign("posture", b"data").is_none());
+    assert!(source.sign("recording", b"data").is_none());
     source.frame_opened(17);
 
     let changed = announced(&keyring, "keys-changed");
@@ -175,10 +175,10 @@ fn it_signs_for_plain_purposes_under_a_label_of_each() {
         .shared()
         .set_signer(Some(Arc::new(|bytes: &[u8]| Some(bytes.to_vec()))));
     assert_eq!(
-        &source.sign("posture", b"data").unwrap()[..],
-        b"gst-e2ee posture v1\0data"
+        &source.sign("recording", b"data").unwrap()[..],
+        b"gst-e2ee recording v1\0data"
     );
-    for refused in ["", "mls", "Posture", "a b"] {
+    for refused in ["", "mls", "posture", "Recording", "a b"] {
         assert!(source.sign(refused, b"data").is_none(), "{refused:?}");
     }
     // NULL comes from other languages.
