@@ -1,12 +1,14 @@
 # Shared by the scripts in this folder; source it, do not run it.
 # shellcheck shell=bash disable=SC2034
-# Sets: root (the checkout), target (cargo's target directory), plugins (the folder with the staged plugins).
+# Sets: root (the checkout), target (cargo's target directory), plugins and programs (the folders with the staged plugins
+# and with gst-mls).
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 # A relative CARGO_TARGET_DIR means: relative to where cargo is started, which is the checkout.
 case $target in /*) ;; *) target=$root/$target ;; esac
 plugins=$target/gst-plugins
+programs=$target/bin
 
 say() { printf '%s\n' "$*"; }
 die() {
@@ -38,5 +40,5 @@ gst_environment() {
   unset GST_DEBUG
 }
 
-our_libraries="libgstsframe.so libgstrtpsframe.so"
-our_elements="sframeenc sframedec rtpsframepay rtpsframedepay sframeguard"
+our_libraries="libgstsframe.so libgstrtpsframe.so libgstmls.so"
+our_elements="sframeenc sframedec rtpsframepay rtpsframedepay sframeguard mlskeyring"

@@ -185,6 +185,7 @@ impl SFrameDec {
         }
         let hint = state.first_failure_hint(cause, kid);
         drop(guard);
+        gst::debug!(CAT, imp = self, "Dropped a frame of KID {kid}: {}", cause.name());
         if let Some(hint) = hint {
             gst::element_imp_warning!(self, gst::StreamError::Decrypt, ("{}", hint));
         }

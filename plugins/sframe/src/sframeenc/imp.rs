@@ -241,7 +241,13 @@ impl SFrameEnc {
             state_ref.dropped = true;
             let told = state_ref.key_missing.note(Instant::now());
             let stream_id = state_ref.stream_id.clone();
+            let sealed = state_ref.stats.sealed;
             drop(state);
+            gst::debug!(
+                CAT,
+                imp = self,
+                "Dropped a frame after {sealed} sealed ones: no-sender-key"
+            );
             self.tell(told, "sframe-key-missing", stream_id, "no-sender-key");
             return Ok(Outcome::Dropped(Timing::of(&buffer)));
         };
@@ -249,7 +255,13 @@ impl SFrameEnc {
         if state_ref.dropped && is_delta {
             state_ref.stats.dropped_waiting_keyframe += 1;
             let ask = state_ref.keyframe_requests.note(Instant::now()).is_some();
+            let sealed = state_ref.stats.sealed;
             drop(state);
+            gst::debug!(
+                CAT,
+                imp = self,
+                "Dropped a frame after {sealed} sealed ones: waiting-keyframe"
+            );
             if ask {
                 glue::request_keyframe(&self.sinkpad);
             }
