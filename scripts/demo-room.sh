@@ -126,7 +126,7 @@ posture() {
   local verified
   verified=$(gst-mls posture verify "$out/clinician/posture.json" --ca "$work/clinician/ca.pem" --room consultation 2>&1) ||
     { fail "the clinician's posture report: $verified"; return; }
-  say "      the clinician's signed posture report is genuine; $(grep '^Can servers' <<<"$verified" | tr -s ' ')"
+  say "      the clinician's signed posture report is genuine, and says: $(sed -nE 's/^(Can servers.*\?) +([^:]+):.*/\1 \2/p' <<<"$verified")"
   grep -q '^Can servers see the media? *no' <<<"$verified" || fail "the posture report does not say that servers see nothing"
 }
 
