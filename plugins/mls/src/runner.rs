@@ -135,6 +135,8 @@ impl Runner {
             complained: false,
         };
         run.read = run.room.cursor();
+        // One of an earlier life.
+        run.withdraw_report();
         let thread = thread::Builder::new()
             .name("mls-room".into())
             .spawn(move || {
@@ -512,10 +514,26 @@ impl Run {
                 Err(error) => self.host.delivery_fails(format!("posture report: {error}")),
             }
         }
+        if status.policy.is_none() && self.reported.take().is_some() {
+            posture = Some("".into());
+            self.withdraw_report();
+        }
         let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         view.status = Arc::new(status);
         if let Some(posture) = posture {
             view.posture = posture;
+        }
+    }
+
+    /// There is no room any more that a report could be about: one that is left behind would go on saying so.
+    fn withdraw_report(&self) {
+        let Some(path) = &self.posture_file else { return };
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                self.host
+                    .delivery_fails(format!("posture-file {}: {error}", path.display()));
+            }
+            _ => {}
         }
     }
 

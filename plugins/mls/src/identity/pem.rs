@@ -53,7 +53,7 @@ pub enum LoadError {
     #[error("the certificate was issued for another private key than the one that was given")]
     NoPair,
     /// The chain does not hold.
-    #[error("the certificate cannot be used: {0}")]
+    #[error("the certificate in certificate-file does not hold against ca-file: {0}")]
     Identity(#[from] IdentityError),
 }
 

@@ -216,8 +216,8 @@ impl<S: Store> Room<S> {
             let Some(current) = &mut room.current else {
                 return Err(GroupError::Refused("there is no group yet".into()));
             };
+            let before = current.before();
             current.group.merge_pending(&room.store)?;
-            let before = (current.policy.clone(), current.roster.clone());
             current.policy = current.group.policy()?;
             current.roster = current.group.roster(&current.policy)?;
             room.entered_rows(sequence)?;

@@ -5,10 +5,9 @@ use ring::digest::{SHA256, digest};
 
 use super::group::{self, GroupError, Incoming};
 use super::joining::Rejoin;
-use super::{Current, Event, ROW_CURSOR, ROW_GROUP, ROW_PENDING, ROW_REJOIN, Room, State, view};
-use crate::policy::Policy;
+use super::{Before, Current, Event, ROW_CURSOR, ROW_GROUP, ROW_PENDING, ROW_REJOIN, Room, State, view};
 use crate::record::Record;
-use crate::rules::{self, Committer, Roster};
+use crate::rules::{self, Committer};
 use crate::store::Store;
 
 /// Epochs whose first commit's place in the log is remembered.
@@ -228,8 +227,8 @@ impl<S: Store> Room<S> {
             change.committer == Committer::External
                 || change.adds.iter().any(|leaf| leaf.identity.same_as(own))
         });
+        let before = current.before();
         current.group.merge(&self.store, *staged)?;
-        let before = (current.policy.clone(), current.roster.clone());
         if removed.is_some() {
             self.forget()?;
         } else {
@@ -358,7 +357,7 @@ impl<S: Store> Room<S> {
 
 /// A commit that was merged.
 struct Applied {
-    before: (Policy, Roster),
+    before: Before,
     by: By,
     /// Did it remove this endpoint, and if so, does somebody with its identity take its place?
     removed: Option<bool>,

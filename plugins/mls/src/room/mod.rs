@@ -146,7 +146,23 @@ struct Current {
     roster: Roster,
 }
 
+/// What was, before a commit.
+struct Before {
+    policy: Policy,
+    roster: Roster,
+    /// Leaves that had asked to be let go.
+    leaving: Vec<u32>,
+}
+
 impl Current {
+    fn before(&self) -> Before {
+        Before {
+            policy: self.policy.clone(),
+            roster: self.roster.clone(),
+            leaving: self.group.leaving(),
+        }
+    }
+
     /// Time of the group: no commit may say an earlier one.
     fn time(&self) -> u64 {
         rules::group_time(&self.roster)
@@ -465,11 +481,14 @@ impl<S: Store> Room<S> {
     }
 
     /// The epoch's keys go out, and what changed is told.
-    fn entered(&mut self, before: Option<(Policy, Roster)>, by: &str) -> Result<(), GroupError> {
+    fn entered(&mut self, before: Option<Before>, by: &str) -> Result<(), GroupError> {
         let Some(current) = &self.current else {
             return Ok(());
         };
-        let (old_policy, old_roster) = before.map_or((None, Roster::new()), |(p, r)| (Some(p), r));
+        let (old_policy, old_roster, leaving) = match before {
+            Some(before) => (Some(before.policy), before.roster, before.leaving),
+            None => (None, Roster::new(), Vec::new()),
+        };
         let own = current.own();
         let removed_somebody = old_roster.iter().any(|(leaf, old)| {
             current
@@ -488,6 +507,7 @@ impl<S: Store> Room<S> {
                 .values()
                 .any(|new| new.identity.same_as(&old.identity));
             if gone {
+                let by = if leaving.contains(leaf) { "" } else { by };
                 events.push(Event::MemberLeft {
                     member: member_of(*leaf, &old.identity, false),
                     removed_by: by.to_owned(),
