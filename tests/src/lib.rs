@@ -2,5 +2,6 @@
 
 pub mod bench;
 pub mod bench_lane;
+pub mod clinic;
 pub mod pipeline;
 pub mod process;

@@ -25,6 +25,7 @@ pub fn init() {
         gst::init().unwrap();
         gstsframe::plugin_register_static().unwrap();
         gstrtpsframe::plugin_register_static().unwrap();
+        gstmls::plugin_register_static().unwrap();
     });
 }
 

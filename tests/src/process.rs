@@ -81,6 +81,22 @@ impl Sandbox {
         Self { dir }
     }
 
+    /// One for programs that have the plugins linked in: nothing staged is looked for.
+    pub fn bare() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A command that keeps its state here, and finds the system's plugins only.
+    pub fn bare_command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command
+            .env("XDG_STATE_HOME", self.path("state"))
+            .stdin(Stdio::null());
+        command
+    }
+
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
