@@ -50,7 +50,10 @@ impl Member {
         let (wake, woken) = mpsc::channel();
         let wake = std::sync::Mutex::new(wake);
         delivery
-            .wake_by(Arc::new(move || drop(wake.lock().unwrap().send(()))))
+            .wake_by(Arc::new(move || {
+                // The member may be done.
+                let _ = wake.lock().unwrap().send(());
+            }))
             .unwrap();
         let room = Room::open(MemoryStore::new(), identity.own(), settings, now(began)).unwrap();
         Self {
