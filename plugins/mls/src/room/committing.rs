@@ -19,6 +19,8 @@ const PATIENCE: u64 = 5000;
 const CHUNK: usize = 64;
 /// Most key packages that wait.
 const CANDIDATES: usize = 1024;
+/// Most former members that are remembered.
+const GONE: usize = 1024;
 /// Refused key packages that are remembered; a new policy forgets them.
 const REFUSED: usize = 64;
 /// A key package may be so far ahead of the own clock, in seconds: its time becomes the group's.
@@ -35,8 +37,9 @@ fn may_add(policy: &Policy, identity: &Identity) -> bool {
 /// An own commit that is on its way.
 pub(super) struct Pending {
     pub(super) hash: [u8; 32],
-    /// None: made in an earlier life.
-    record: Option<Record>,
+    record: Record,
+    /// Nothing is sealed in an epoch that it begins.
+    of_an_earlier_life: bool,
     after: u64,
     sent: Option<u64>,
     /// Was it not taken? Then it waits for the commit that was.
@@ -45,10 +48,13 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn of_an_earlier_life(hash: [u8; 32]) -> Self {
+    /// Nobody knows whether it went out, or is still on its way: it goes out again. Dropped and then read in the log, it
+    /// would be a commit that nobody holds the keys of.
+    pub(super) fn of_an_earlier_life(record: Record) -> Self {
         Self {
-            hash,
-            record: None,
+            hash: hash(&record.encode()),
+            record,
+            of_an_earlier_life: true,
             after: 0,
             sent: None,
             moved: false,
@@ -77,8 +83,13 @@ impl<S: Store> Room<S> {
         if self.wishes.len() >= WISHES {
             self.refuse_command(&command, ticket, "too many wishes wait already");
         } else if command == Command::Resync {
-            self.start_rejoin("somebody asked for it".into());
-            self.answer(ticket, Ok(()));
+            match &self.current {
+                Some(current) if current.roster.len() > 1 => {
+                    self.start_rejoin("somebody asked for it".into(), true);
+                    self.answer(ticket, Ok(()));
+                }
+                _ => self.refuse_command(&command, ticket, "there is nobody in the room who could help"),
+            }
         } else {
             self.wishes.push_back(Wish { command, ticket });
         }
@@ -141,7 +152,9 @@ impl<S: Store> Room<S> {
             .values()
             .find(|old| old.identity.same_as(&leaf.identity));
         // Read again after a restart, repeated by the delivery, or somebody's own from before it came in.
+        let gone = self.gone.get(&leaf.identity.fingerprint);
         if present.is_some_and(|present| present.time >= leaf.time)
+            || gone.is_some_and(|gone| *gone >= leaf.time)
             || leaf.identity.same_as(self.own.identity())
         {
             return;
@@ -183,6 +196,18 @@ impl<S: Store> Room<S> {
         }
     }
 
+    /// A key package from before its maker went is not one of somebody who wants to come back.
+    pub(super) fn remember_gone(&mut self, leaf: &Leaf) {
+        if self.gone.len() >= GONE {
+            // The one with the oldest clock is the least likely to be repeated.
+            let oldest = self.gone.iter().min_by_key(|(_, time)| **time);
+            if let Some(oldest) = oldest.map(|(who, _)| *who) {
+                self.gone.remove(&oldest);
+            }
+        }
+        self.gone.insert(leaf.identity.fingerprint, leaf.time);
+    }
+
     fn remember_refused(&mut self, hash: [u8; 32]) {
         if self.refused.len() == REFUSED {
             self.refused.pop_front();
@@ -218,14 +243,15 @@ impl<S: Store> Room<S> {
             };
             let before = current.before();
             current.group.merge_pending(&room.store)?;
-            current.policy = current.group.policy()?;
-            current.roster = current.group.roster(&current.policy)?;
+            let policy = current.group.policy()?;
+            current.roster = current.group.roster(&policy)?;
+            current.policy = policy;
             room.entered_rows(sequence)?;
             Ok(before)
         })?;
         self.counters.commits_won += 1;
         if let Some(pending) = self.pending.take() {
-            if pending.record.is_some() {
+            if !pending.of_an_earlier_life {
                 self.fresh = true;
             }
             if pending.wish {
@@ -263,11 +289,15 @@ impl<S: Store> Room<S> {
     /// Asks to be let go; somebody else commits it.
     pub(super) fn leave(&mut self) -> Result<(), GroupError> {
         self.leaving = true;
-        self.say_leaving()
+        // A commit that is on its way may win yet.
+        if self.pending.is_some() {
+            Ok(())
+        } else {
+            self.say_leaving()
+        }
     }
 
     fn say_leaving(&mut self) -> Result<(), GroupError> {
-        self.drop_pending()?;
         let proposal = self.transaction(|room| match &mut room.current {
             Some(current) if current.roster.len() > 1 => {
                 current.group.leave(&room.store, &room.own).map(Some)
@@ -336,27 +366,44 @@ impl<S: Store> Room<S> {
     }
 
     pub(super) fn commit_deadline(&self) -> Option<u64> {
-        if self.current.is_none() || self.rejoin.is_some() || self.stuck.is_some() {
+        if !self.may_commit() {
             return None;
         }
         match &self.pending {
             Some(pending) => pending.sent.map(|sent| sent + PATIENCE),
             None if self.leaving => self.leaves_since.map(|since| since + PATIENCE),
-            None => [self.turn_due(), self.rekey_due()].into_iter().flatten().min(),
+            None => {
+                let waits = !self.fresh || !self.wishes.is_empty();
+                let again = (waits && self.commit_not_before > 0).then_some(0);
+                let due = [again, self.turn_due(), self.rekey_due()]
+                    .into_iter()
+                    .flatten()
+                    .min();
+                due.map(|due| due.max(self.commit_not_before))
+            }
         }
     }
 
+    fn may_commit(&self) -> bool {
+        let Some(current) = &self.current else {
+            return false;
+        };
+        // A room that nobody has read of yet has no epochs.
+        let unread = self.created.as_deref() != Some(current.group.id()) && self.settings.durable_log;
+        self.caught_up
+            && !unread
+            && self.rejoin.is_none()
+            && self.stuck.is_none()
+            && self.suspected_clone.is_none()
+    }
+
     pub(super) fn try_commit(&mut self) -> Result<(), GroupError> {
-        if self.rejoin.is_some() || self.stuck.is_some() || self.suspected_clone.is_some() {
+        if !self.may_commit() {
             return Ok(());
         }
         let Some(current) = &self.current else {
             return Ok(());
         };
-        // A room that nobody has read of yet has no epochs.
-        if self.created.as_deref() != Some(current.group.id()) && self.settings.durable_log {
-            return Ok(());
-        }
         if self.pending.is_some() {
             self.append_pending();
             return Ok(());
@@ -372,9 +419,12 @@ impl<S: Store> Room<S> {
                 Ok(())
             };
         }
+        if self.commit_not_before > self.now.ms {
+            return Ok(());
+        }
         if !self.fresh {
             // Before anything else: an epoch that no earlier life sealed in.
-            return self.make(Plan::default(), false);
+            return self.make_or_wait();
         }
         while let Some(wish) = self.wishes.front() {
             let command = wish.command.clone();
@@ -388,15 +438,40 @@ impl<S: Store> Room<S> {
                 Err(why) => self.wish_done(Err(why)),
             }
         }
-        if self.turn_due().is_some_and(|due| due <= self.now.ms)
-            && let Some(plan) = self.turn_plan()
-        {
-            return self.make_or_forget(plan);
+        if self.turn_due().is_some_and(|due| due <= self.now.ms) {
+            match self.turn_plan() {
+                Some(plan) => return self.make_or_forget(plan),
+                None => self.look_again(),
+            }
         }
         if self.rekey_due().is_some_and(|due| due <= self.now.ms) {
-            return self.make(Plan::default(), false);
+            return self.make_or_wait();
         }
         Ok(())
+    }
+
+    /// Nothing can be done for those who wait now.
+    fn look_again(&mut self) {
+        let later = self.now.ms + PATIENCE;
+        for candidate in &mut self.candidates {
+            candidate.since = later;
+        }
+        if let Some(since) = &mut self.leaves_since {
+            *since = later;
+        }
+    }
+
+    /// An update of the own leaf. It fails where the own certificate has expired, or the clock says so.
+    fn make_or_wait(&mut self) -> Result<(), GroupError> {
+        match self.make(Plan::default(), false) {
+            Err(GroupError::Store(reason)) => Err(GroupError::Store(reason)),
+            Err(error) => {
+                self.commit_not_before = self.now.ms + PATIENCE;
+                let by = self.own.identity().subject.clone();
+                self.refuse("commit", &by, error)
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// What a command needs; none: it is true already.
@@ -468,12 +543,13 @@ impl<S: Store> Room<S> {
             .map(|(leaf, _)| *leaf);
         self.suspects.extend(before);
 
+        let most = if self.one_by_one { 1 } else { CHUNK };
         let mut plan = Plan {
             leaving: true,
             ..Plan::default()
         };
         for candidate in self.candidates.iter().filter(|_| may_add) {
-            if plan.adds.len() == CHUNK || (self.settings.authorize && !candidate.authorized) {
+            if plan.adds.len() == most || (self.settings.authorize && !candidate.authorized) {
                 continue;
             }
             let old = current
@@ -491,17 +567,25 @@ impl<S: Store> Room<S> {
     }
 
     fn make_or_forget(&mut self, plan: Plan) -> Result<(), GroupError> {
+        let added = plan.adds.clone();
+        let several = added.len() > 1;
         match self.make(plan, false) {
             Err(GroupError::Store(reason)) => Err(GroupError::Store(reason)),
-            Err(error) => {
-                // One that cannot be added must not keep out the others; it may ask again.
-                let candidates = std::mem::take(&mut self.candidates);
-                let by = candidates
-                    .iter()
-                    .map(|c| c.leaf.identity.subject.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", ");
+            Err(_) if several => {
+                // One that cannot be added must not keep out the others.
+                self.one_by_one = true;
+                Ok(())
+            }
+            Err(error) if !added.is_empty() => {
+                let index = self.candidates.iter().position(|c| added.contains(&c.package));
+                let candidate = index.map(|index| self.candidates.remove(index));
+                let by = candidate.map(|c| c.leaf.identity.subject).unwrap_or_default();
                 self.refuse("key-package", &by, error)
+            }
+            Err(error) => {
+                self.commit_not_before = self.now.ms + PATIENCE;
+                let by = self.own.identity().subject.clone();
+                self.refuse("commit", &by, error)
             }
             Ok(()) => Ok(()),
         }
@@ -536,13 +620,14 @@ impl<S: Store> Room<S> {
                     .map_err(|refusal| GroupError::Refused(refusal.to_string()))?;
             }
             let record = Record::Commit { commit, welcome };
-            let hash = hash(&record.encode());
-            room.store.put(ROW_PENDING, &hash).map_err(group::store_error)?;
-            Ok((record, hash))
+            let bytes = record.encode();
+            room.store.put(ROW_PENDING, &bytes).map_err(group::store_error)?;
+            Ok((record, hash(&bytes)))
         })?;
         self.pending = Some(Pending {
             hash,
-            record: Some(record),
+            record,
+            of_an_earlier_life: false,
             after: self.last_commit,
             sent: None,
             moved: false,
@@ -555,7 +640,6 @@ impl<S: Store> Room<S> {
     fn append_pending(&mut self) {
         let now = self.now.ms;
         let Some(pending) = &mut self.pending else { return };
-        let Some(record) = &pending.record else { return };
         let passed = pending.moved && self.last_commit > pending.after;
         if !passed && pending.sent.is_some_and(|sent| sent + PATIENCE > now) {
             return;
@@ -565,7 +649,7 @@ impl<S: Store> Room<S> {
         pending.after = self.last_commit;
         let output = Output::AppendCommit {
             after: pending.after,
-            record: record.clone(),
+            record: pending.record.clone(),
         };
         self.outputs.push_back(output);
     }
@@ -573,6 +657,8 @@ impl<S: Store> Room<S> {
     /// After a new epoch: who is in asks no more, and new members freshen their leaf soon.
     pub(super) fn entered_commits(&mut self, joined: bool) {
         self.leaves_since = None;
+        self.commit_not_before = 0;
+        self.one_by_one = false;
         self.refused.clear();
         let Some(current) = &self.current else { return };
         let roster = &current.roster;

@@ -40,7 +40,9 @@ impl<S: Store> Room<S> {
             roster,
         });
         if let Some(bytes) = self.store.get(ROW_PENDING).map_err(group::store_error)? {
-            self.pending = bytes.try_into().ok().map(super::Pending::of_an_earlier_life);
+            self.pending = Record::decode(&bytes)
+                .ok()
+                .map(super::Pending::of_an_earlier_life);
         }
         if self.settings.durable_log {
             let cursor = self.store.get(ROW_CURSOR).map_err(group::store_error)?;
@@ -177,12 +179,14 @@ impl<S: Store> Room<S> {
                 if self.pending.take().is_some() {
                     self.counters.commits_lost += 1;
                 }
-                if let Some(replaced) = applied.removed {
-                    self.removed(&applied.by, replaced);
-                    return Ok(());
+                if let Some(how) = applied.removed {
+                    return self.removed(&applied.by, how);
                 }
                 if let Some(leaf) = applied.by.leaf {
+                    let suspected = self.suspected_clone;
                     self.hear(leaf);
+                    // Its author may not have seen the commit in our name, which came first.
+                    self.suspected_clone = suspected;
                 }
                 if self.rejoin.as_ref().is_some_and(Rejoin::waits_for_sign) {
                     return self.rejoined();
@@ -223,17 +227,26 @@ impl<S: Store> Room<S> {
         rules::judge(&current.policy, &current.roster, current.time(), &change)
             .map_err(|refusal| named(GroupError::Refused(refusal.to_string())))?;
         let own = self.own.identity();
+        let leaf = current.own();
         let removed = staged.self_removed().then(|| {
-            change.committer == Committer::External
+            if change.committer == Committer::External
                 || change.adds.iter().any(|leaf| leaf.identity.same_as(own))
+            {
+                Removed::Replaced
+            } else if change.removes.iter().any(|r| r.leaf == leaf && r.by_itself) {
+                Removed::Asked
+            } else {
+                Removed::Evicted
+            }
         });
         let before = current.before();
         current.group.merge(&self.store, *staged)?;
         if removed.is_some() {
             self.forget()?;
         } else {
-            current.policy = current.group.policy()?;
-            current.roster = current.group.roster(&current.policy)?;
+            let policy = current.group.policy()?;
+            current.roster = current.group.roster(&policy)?;
+            current.policy = policy;
             self.entered_rows(sequence)?;
         }
         Ok(Applied { before, by, removed })
@@ -247,17 +260,28 @@ impl<S: Store> Room<S> {
         self.store.delete(ROW_PENDING).map_err(group::store_error)
     }
 
-    fn removed(&mut self, by: &By, replaced: bool) {
+    fn removed(&mut self, by: &By, how: Removed) -> Result<(), GroupError> {
         self.current = None;
-        if replaced {
-            self.clone_detected("somebody joined under this identity and took this leaf's place".into());
-        } else {
-            self.out = Some(State::Evicted);
-            self.event(Event::Evicted {
-                by: by.subject.clone(),
-            });
+        match how {
+            // The log is behind what another life of this endpoint did; this one wants to be in.
+            Removed::Replaced if !self.fresh => {
+                return self.start_over("the state file is older than the log: it was restored".into());
+            }
+            Removed::Asked if !self.leaving => {
+                return self.start_over("it had left the room before it was started again".into());
+            }
+            Removed::Replaced => {
+                self.clone_detected("somebody joined under this identity and took this leaf's place".into());
+            }
+            Removed::Asked | Removed::Evicted => {
+                self.out = Some(State::Evicted);
+                self.event(Event::Evicted {
+                    by: by.subject.clone(),
+                });
+            }
         }
         self.outputs.push_back(super::Output::ForgetKeys);
+        Ok(())
     }
 
     fn proposal_entry(&mut self, bytes: &[u8]) -> Result<(), GroupError> {
@@ -359,8 +383,16 @@ impl<S: Store> Room<S> {
 struct Applied {
     before: Before,
     by: By,
-    /// Did it remove this endpoint, and if so, does somebody with its identity take its place?
-    removed: Option<bool>,
+    removed: Option<Removed>,
+}
+
+/// How a commit removed this endpoint.
+enum Removed {
+    /// Somebody with its identity takes its place.
+    Replaced,
+    /// It had asked for it.
+    Asked,
+    Evicted,
 }
 
 /// Whose commit it is.

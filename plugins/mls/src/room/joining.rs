@@ -2,13 +2,16 @@
 
 use super::entries::hash;
 use super::group::{self, Group, GroupError};
-use super::{Current, Event, Output, ROW_CURSOR, ROW_GROUP, Room, State, check_joined};
+use super::{Command, Current, Event, Output, ROW_CURSOR, ROW_GROUP, Room, State, check_joined};
 use crate::record::Record;
+use crate::rules;
 use crate::store::Store;
 use std::collections::BTreeSet;
 
 /// The key package is appended again after so long, in milliseconds.
 const ASK_AGAIN: u64 = 5000;
+/// Every so many times with a new key package.
+const ANEW: u32 = 3;
 /// A GroupInfo is asked for again after so long, in milliseconds.
 const INFO_AGAIN: u64 = 3000;
 /// An external commit that nobody answered by a sign of life for so long did not win, in milliseconds.
@@ -35,6 +38,10 @@ pub(super) struct Rejoin {
     attempts: u32,
     /// The external commit: its hash, the epoch that it ends, when it was appended, whether it was read back.
     commit: Option<([u8; 32], u64, u64, bool)>,
+    /// Epochs before this one are left behind.
+    oldest: u64,
+    /// Can the log be followed until the external commit is made?
+    follows: bool,
 }
 
 impl Rejoin {
@@ -50,10 +57,6 @@ impl<S: Store> Room<S> {
             return Ok(());
         }
         self.caught_up = true;
-        if self.pending.as_ref().is_some() && !self.fresh {
-            // Made in an earlier life and not in the log: it never went out.
-            self.drop_pending()?;
-        }
         let lost = match (&self.current, &self.created) {
             (Some(current), Some(created)) => current.group.id() != created,
             _ => false,
@@ -92,10 +95,7 @@ impl<S: Store> Room<S> {
             return Ok(());
         }
         let now = self.now.ms;
-        let due = self
-            .key_package
-            .as_ref()
-            .is_none_or(|(_, at)| at + ASK_AGAIN <= now);
+        let due = self.ask_due().is_none_or(|at| at <= now);
         match (&self.current, &self.created) {
             // It stands in the state file and not in the log: the process ended in between, or the log was lost.
             (Some(current), None) if self.settings.durable_log || current.group.epoch() == 0 => {
@@ -132,6 +132,10 @@ impl<S: Store> Room<S> {
         let mut id = [0; 16];
         ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id)
             .map_err(|_| GroupError::Store("the system gives no random bytes".into()))?;
+        let due = self.ask_due().is_none_or(|at| at <= self.now.ms);
+        if !due {
+            return Ok(());
+        }
         let unix = self.now.unix;
         let current = self.transaction(|room| {
             let mut group = Group::create(&room.store, &room.own, &policy, &id, unix)?;
@@ -145,19 +149,33 @@ impl<S: Store> Room<S> {
             check_joined(&current, &room.settings, &room.own)?;
             room.store.put(ROW_GROUP, &id).map_err(group::store_error)?;
             Ok(current)
-        })?;
+        });
+        self.key_package = Some((Vec::new(), self.now.ms));
+        let current = match current {
+            Ok(current) => current,
+            // The certificate is not valid (by this clock), or the policy does not admit its own maker.
+            Err(error) => {
+                let by = self.own.identity().subject.clone();
+                return self.refuse("policy", &by, error);
+            }
+        };
         self.current = Some(current);
         self.fresh = true;
-        self.key_package = Some((Vec::new(), self.now.ms));
         self.append_create(id.to_vec());
         Ok(())
     }
 
     fn ask(&mut self) -> Result<(), GroupError> {
         let unix = self.now.unix;
+        // A new one in time, made by a clock that may be right by now. Only the last one is kept: two that are answered
+        // would put this endpoint out of its own place.
+        let anew = self.asked % ANEW == ANEW - 1;
         let bytes = match self.key_package.take() {
-            Some((bytes, _)) if !bytes.is_empty() => bytes,
-            _ => self.transaction(|room| Group::key_package(&room.store, &room.own, unix))?,
+            Some((bytes, _)) if !bytes.is_empty() && !anew => bytes,
+            _ => self.transaction(|room| {
+                room.forget()?;
+                Group::key_package(&room.store, &room.own, unix)
+            })?,
         };
         self.key_package = Some((bytes.clone(), self.now.ms));
         self.asked += 1;
@@ -216,6 +234,7 @@ impl<S: Store> Room<S> {
     /// Forgets the group and joins like somebody new.
     pub(super) fn start_over(&mut self, reason: String) -> Result<(), GroupError> {
         self.current = None;
+        self.candidates.clear();
         self.pending = None;
         self.rejoin = None;
         self.stuck = None;
@@ -239,7 +258,7 @@ impl<S: Store> Room<S> {
         });
         self.say_stuck()?;
         self.append(Record::GroupInfoRequest);
-        self.start_rejoin("a commit could not be followed".into());
+        self.start_rejoin("a commit could not be followed".into(), false);
         self.check_all_stuck()
     }
 
@@ -279,10 +298,13 @@ impl<S: Store> Room<S> {
         Ok(())
     }
 
-    pub(super) fn start_rejoin(&mut self, reason: String) {
-        if self.rejoin.is_some() || self.current.is_none() {
+    /// `follows`: the log can be followed until then.
+    pub(super) fn start_rejoin(&mut self, reason: String, follows: bool) {
+        let Some(current) = &self.current else { return };
+        if self.rejoin.is_some() {
             return;
         }
+        let oldest = current.group.epoch() + u64::from(self.stuck.is_some());
         self.event(Event::Resync {
             done: false,
             reason: reason.clone(),
@@ -292,6 +314,8 @@ impl<S: Store> Room<S> {
             asked: None,
             attempts: 0,
             commit: None,
+            oldest,
+            follows,
         });
     }
 
@@ -305,7 +329,8 @@ impl<S: Store> Room<S> {
             last.is_some_and(|(epoch, _)| *epoch > current.group.epoch())
         });
         if self.stale && ahead {
-            self.start_rejoin("the log went on without this endpoint".into());
+            // Or somebody wrote a number into a message: the group here may be as good as anybody's.
+            self.start_rejoin("the log went on without this endpoint".into(), true);
         }
         let Some(rejoin) = &mut self.rejoin else {
             return Ok(());
@@ -330,7 +355,10 @@ impl<S: Store> Room<S> {
         rejoin.commit = None;
         rejoin.asked = None;
         rejoin.attempts += 1;
-        if rejoin.attempts >= ATTEMPTS {
+        if rejoin.attempts >= ATTEMPTS && rejoin.follows {
+            self.rejoin = None;
+            self.refuse_command(&Command::Resync, None, "nobody helps; nothing has changed");
+        } else if rejoin.attempts >= ATTEMPTS {
             return self.start_over("nobody took the external commit: asking to be let in".into());
         }
         Ok(())
@@ -338,7 +366,15 @@ impl<S: Store> Room<S> {
 
     pub(super) fn info_asked(&mut self) {
         let Some(current) = &self.current else { return };
-        if !self.fresh || self.rejoin.is_some() || self.stuck.is_some() {
+        // Whose external commit stands in the log helps as well: all who could confirm it may be asking.
+        let helps = match &self.rejoin {
+            None => self.fresh,
+            Some(rejoin) => match rejoin.commit {
+                None => self.fresh && rejoin.follows,
+                Some((_, _, _, read_back)) => read_back,
+            },
+        };
+        if !helps || self.stuck.is_some() {
             return;
         }
         let own = current.own();
@@ -351,7 +387,7 @@ impl<S: Store> Room<S> {
         let Some(current) = &self.current else {
             return Ok(());
         };
-        if self.info_wanted.is_none_or(|at| at > self.now.ms) || self.pending.is_some() {
+        if self.info_wanted.is_none_or(|at| at > self.now.ms) {
             return Ok(());
         }
         self.info_wanted = None;
@@ -384,7 +420,7 @@ impl<S: Store> Room<S> {
         if info.group_id().as_slice() != id {
             return Err(GroupError::Refused("a group info of another group".into()));
         }
-        let oldest = current.group.epoch() + u64::from(self.stuck.is_some());
+        let oldest = self.rejoin.as_ref().map_or(0, |rejoin| rejoin.oldest);
         // Made before its author had read the commit that ends this epoch.
         let late = self.first_of_epoch.contains_key(&epoch);
         let patient = self
@@ -400,9 +436,17 @@ impl<S: Store> Room<S> {
         let unix = self.now.unix;
         let (joined, record, hash) = self.transaction(|room| {
             Group::forget(&room.store, &id)?;
-            let (mut group, commit) = Group::join_externally(&room.store, &room.own, info, unix)?;
+            let (mut group, mut commit) = Group::join_externally(&room.store, &room.own, info, unix)?;
             let policy = group.policy()?;
-            let roster = group.roster(&policy)?;
+            let mut roster = group.roster(&policy)?;
+            let time = rules::group_time(&roster);
+            if time > unix {
+                // Others' clocks are ahead, and what lies before the group's time is refused.
+                Group::forget(&room.store, &id)?;
+                let info = group::read_info(bytes)?;
+                (group, commit) = Group::join_externally(&room.store, &room.own, info, time)?;
+                roster = group.roster(&policy)?;
+            }
             let current = Current {
                 group,
                 policy,
@@ -418,12 +462,15 @@ impl<S: Store> Room<S> {
             Ok((current, record, hash))
         })?;
         self.current = Some(joined);
+        // Read in an epoch of long ago, perhaps.
+        self.candidates.clear();
         self.pending = None;
         self.stuck = None;
         self.fresh = false;
         self.outputs.push_back(Output::ForgetKeys);
         if let Some(rejoin) = &mut self.rejoin {
             rejoin.commit = Some((hash, epoch, self.now.ms, false));
+            rejoin.follows = false;
         }
         self.outputs.push_back(Output::AppendCommit {
             after: self.last_commit,
@@ -449,6 +496,7 @@ impl<S: Store> Room<S> {
                 self.hold(sequence, hash, commit);
                 Ok(())
             }
+            None if rejoin.follows => self.commit_here(sequence, hash, commit),
             None => Ok(()),
             Some((own, _, _, read_back)) if *own == hash => {
                 *read_back = true;
@@ -492,7 +540,10 @@ impl<S: Store> Room<S> {
             // Wait for what the others do: a member can forge the sender of an encrypted commit, and then they stay.
             self.suspected_clone.get_or_insert(self.now.ms);
         } else {
-            self.start_rejoin("the state file is older than the log: it was restored".into());
+            self.start_rejoin(
+                "the state file is older than the log: it was restored".into(),
+                false,
+            );
         }
     }
 

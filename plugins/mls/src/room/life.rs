@@ -96,6 +96,14 @@ impl<S: Store> Room<S> {
     }
 
     fn say(&mut self, what: u8) -> Result<(), GroupError> {
+        // MLS seals nothing while somebody's wish to leave waits to be committed; that commit is a sign of life too.
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|c| !c.group.leaving().is_empty())
+        {
+            return Ok(());
+        }
         let message = self.transaction(|room| {
             let Some(current) = &mut room.current else {
                 return Ok(None);
@@ -113,7 +121,8 @@ impl<S: Store> Room<S> {
     /// When this member must have spoken.
     fn heartbeat_due(&self) -> Option<u64> {
         let current = self.current.as_ref()?;
-        if current.roster.len() < 2 || self.rejoin.is_some() || !self.fresh {
+        let silent = !current.group.leaving().is_empty();
+        if current.roster.len() < 2 || self.rejoin.is_some() || !self.fresh || silent {
             return None;
         }
         let interval = self.settings.max_silence / 3;
@@ -131,7 +140,7 @@ impl<S: Store> Room<S> {
 
     /// When the room gets stale if nobody is heard.
     fn stale_at(&self) -> Option<u64> {
-        let current = self.current.as_ref()?;
+        let current = self.current.as_ref().filter(|_| self.fresh)?;
         let own = current.own();
         let others = self.heard.iter().filter(|(leaf, _)| **leaf != own);
         let last = others.map(|(_, at)| *at).max()?;
@@ -146,7 +155,7 @@ impl<S: Store> Room<S> {
         if self.out.is_some() {
             return Ok(());
         }
-        let stale = self.fresh && self.stale_at().is_some_and(|at| at <= now);
+        let stale = self.stale_at().is_some_and(|at| at <= now);
         if stale != self.stale {
             self.stale = stale;
             if stale {

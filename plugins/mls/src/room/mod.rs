@@ -25,7 +25,7 @@ pub use event::Event;
 pub use group::{Group, GroupError, MLS_SUITE, POLICY_EXTENSION, Plan, TIME_EXTENSION};
 pub use status::{Counters, Member, State, Status};
 
-use crate::identity::{Identity, OwnIdentity};
+use crate::identity::{Fingerprint, Identity, OwnIdentity};
 use crate::policy::{Claim, Policy};
 use crate::record::Record;
 use crate::rules::{self, Roster};
@@ -208,10 +208,16 @@ pub struct Room<S: Store> {
     wishes: VecDeque<Wish>,
     candidates: Vec<Candidate>,
     refused: VecDeque<[u8; 32]>,
+    /// Time of the last leaf of those who left.
+    gone: BTreeMap<Fingerprint, u64>,
     tickets: u64,
     leaves_since: Option<u64>,
     last_own_commit: u64,
     update_due: Option<u64>,
+    /// Making a commit failed: not before this.
+    commit_not_before: u64,
+    /// Adding several at once failed: one of them must be why.
+    one_by_one: bool,
     suspects: BTreeSet<u32>,
 
     stuck: Option<Stuck>,
@@ -264,10 +270,13 @@ impl<S: Store> Room<S> {
             wishes: VecDeque::new(),
             candidates: Vec::new(),
             refused: VecDeque::new(),
+            gone: BTreeMap::new(),
             tickets: 0,
             leaves_since: None,
             last_own_commit: now.ms,
             update_due: None,
+            commit_not_before: 0,
+            one_by_one: false,
             suspects: BTreeSet::new(),
             stuck: None,
             rejoin: None,
@@ -456,10 +465,15 @@ impl<S: Store> Room<S> {
     ) -> Result<T, GroupError> {
         self.store.begin().map_err(group::store_error)?;
         match f(self) {
-            Ok(value) => {
-                self.store.commit().map_err(group::store_error)?;
-                Ok(value)
-            }
+            Ok(value) => match self.store.commit() {
+                Ok(()) => Ok(value),
+                Err(error) => {
+                    // What went wrong first is what a person needs to know.
+                    let _ = self.store.rollback();
+                    let _ = self.reload();
+                    Err(group::store_error(error))
+                }
+            },
             Err(error) => {
                 self.store.rollback().map_err(group::store_error)?;
                 self.reload()?;
@@ -496,6 +510,7 @@ impl<S: Store> Room<S> {
                 .get(leaf)
                 .is_none_or(|new| !new.identity.same_as(&old.identity))
         });
+        let mut gone_leaves = Vec::new();
         let mut events = vec![Event::EpochChanged {
             epoch: current.group.epoch(),
             code: code_of(current),
@@ -507,6 +522,7 @@ impl<S: Store> Room<S> {
                 .values()
                 .any(|new| new.identity.same_as(&old.identity));
             if gone {
+                gone_leaves.push(old.clone());
                 let by = if leaving.contains(leaf) { "" } else { by };
                 events.push(Event::MemberLeft {
                     member: member_of(*leaf, &old.identity, false),
@@ -563,6 +579,9 @@ impl<S: Store> Room<S> {
         if self.fresh && self.rejoin.is_none() {
             let keys = self.keys(removed_somebody)?;
             self.outputs.push_back(Output::Epoch(Box::new(keys)));
+        }
+        for leaf in gone_leaves {
+            self.remember_gone(&leaf);
         }
         for event in events {
             self.event(event);
