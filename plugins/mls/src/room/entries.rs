@@ -127,13 +127,18 @@ impl<S: Store> Room<S> {
         commit: &[u8],
         welcome: Option<&[u8]>,
     ) -> Result<(), GroupError> {
-        let epoch = match group::read(commit) {
-            Ok(message) => message.epoch().as_u64(),
+        let message = match group::read(commit) {
+            Ok(message) => message,
             Err(_) => {
                 self.counters.malformed += 1;
                 return Ok(());
             }
         };
+        let known = self.created.as_deref();
+        if known.is_some_and(|known| known != message.group_id().as_slice()) {
+            return Ok(());
+        }
+        let epoch = message.epoch().as_u64();
         let first = *self.first_of_epoch.entry(epoch).or_insert(sequence) == sequence;
         while self.first_of_epoch.len() > REMEMBERED {
             self.first_of_epoch.pop_first();

@@ -1,0 +1,1360 @@
+//! A member, an outsider and a delivery that do not keep to the rules. Whatever they put into the log: all others decide
+//! alike about it, somebody is told why, and the room goes on.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+mod world;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gstmls::identity::{
+    IdentityKey, OwnIdentity, Role,
+    issue::{Subject, Validity},
+};
+use gstmls::policy::{Policy, PolicyChange};
+use gstmls::record::{MAX_RECORD, Record};
+use gstmls::room::{Command, Group, POLICY_EXTENSION, State, TIME_EXTENSION};
+use gstmls::store::{MemoryStore, Store};
+use openmls::prelude::tls_codec::{DeserializeBytes, Serialize as _};
+use openmls::prelude::*;
+use openmls::schedule::{ExternalPsk, PreSharedKeyId, Psk};
+use openmls::storage::OpenMlsProvider as StoredProvider;
+use openmls_rust_crypto::RustCrypto;
+use openmls_traits::storage::StorageProvider as _;
+use world::{BEGINNING, Ca, Identity, MAX_SILENCE, OPEN, World, policy};
+
+const A: usize = 0;
+const B: usize = 1;
+const C: usize = 2;
+const HONEST: [usize; 3] = [A, B, C];
+
+/// Only `a` has rights.
+const OF_A: &str = r#"{ "admit": [{ "role": "participant", "root": "ROOT" }],
+    "rights": { "add": ["a"], "remove": ["a"], "recording": ["a"], "policy": ["a"] } }"#;
+/// A room where recorders are welcome.
+const RECORDED: &str = r#"{ "claim": "recorded",
+    "admit": [{ "role": "participant", "root": "ROOT" }, { "role": "recorder", "root": "ROOT" }],
+    "rights": { "add": "participants", "remove": "participants", "recording": "participants", "policy": "participants" } }"#;
+
+/// Three who are honest, and a member that was taken over: its process is gone, its state and its key are in bad hands.
+struct Case {
+    world: World,
+    ca: Ca,
+    evil: Evil,
+    policy: Policy,
+}
+
+struct Evil {
+    store: MemoryStore,
+    own: OwnIdentity,
+    identity: Identity,
+    id: GroupId,
+    time: u64,
+}
+
+impl Case {
+    fn new(json: &str) -> Self {
+        Self::with(json, &[Role::Participant])
+    }
+
+    fn with(json: &str, roles: &[Role]) -> Self {
+        let ca = Ca::new("clinic");
+        let mut world = World::new();
+        let mut settings = World::settings();
+        let policy = policy(&ca, json);
+        settings.create = Some(policy.clone());
+        for name in ["a", "b", "c"] {
+            world.add(name, ca.identity(name, &[Role::Participant]), settings.clone());
+            settings.create = None;
+            world.pass(3000);
+        }
+        let identity = ca.identity("m", roles);
+        let evil = world.add("m", identity.clone(), settings);
+        world.pass(3000);
+        world.check_agreed(&[A, B, C, evil]);
+        let id = world.endpoints[evil].room.as_ref().unwrap().status().group_id;
+        world.kill(evil);
+        let mut store = world.endpoints[evil].disk.take().unwrap();
+        store.restart();
+        store.begin().unwrap();
+        let evil = Evil {
+            store,
+            own: identity.own(),
+            identity,
+            id: GroupId::from_slice(&hex::decode(id).unwrap()),
+            time: world.now.unix,
+        };
+        Self {
+            world,
+            ca,
+            evil,
+            policy,
+        }
+    }
+
+    /// Somebody outside, with a certificate as wanted.
+    fn outsider(&self, id: &str, roles: &[Role]) -> Evil {
+        self.outsider_with(self.ca.identity(id, roles))
+    }
+
+    fn outsider_with(&self, identity: Identity) -> Evil {
+        let mut store = MemoryStore::new();
+        store.begin().unwrap();
+        Evil {
+            store,
+            own: identity.own(),
+            identity,
+            id: self.evil.id.clone(),
+            time: self.world.now.unix,
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.world.epoch(A)
+    }
+
+    /// The record is read by everybody, who then are where they were before, and say why.
+    fn refused(&mut self, record: Record, why: &str) {
+        let before = self.epoch();
+        for index in HONEST {
+            self.world.endpoints[index].events.clear();
+        }
+        self.world.append(record.encode());
+        self.world.settle();
+        for index in HONEST {
+            let said = self.world.refusals(index);
+            let name = &self.world.endpoints[index].id;
+            assert!(
+                said.iter().any(|said| said.contains(why)),
+                "{name} should say {why:?}: {said:?} {:?}",
+                self.world.endpoints[index]
+                    .room
+                    .as_ref()
+                    .unwrap()
+                    .status()
+                    .counters
+            );
+            assert_eq!(self.world.epoch(index), before, "{name} followed");
+        }
+        self.goes_on();
+    }
+
+    /// Nobody says or does anything because of it.
+    fn ignored(&mut self, bytes: Vec<u8>) {
+        let before = self.epoch();
+        self.world.append(bytes);
+        self.world.settle();
+        for index in HONEST {
+            assert_eq!(self.world.epoch(index), before);
+        }
+        self.goes_on();
+    }
+
+    fn goes_on(&mut self) {
+        self.world.pass(1000);
+        self.world.check_agreed(&HONEST);
+        for index in HONEST {
+            let before = self.epoch();
+            self.world.command(index, Command::Rekey);
+            self.world.pass(2000);
+            self.world.check_agreed(&HONEST);
+            assert_eq!(self.epoch(), before + 1);
+            assert!(self.world.endpoints[index].sealing);
+        }
+    }
+}
+
+/// What a commit does, unlimited by any rule.
+#[derive(Default)]
+struct Deed {
+    proposals: Vec<Proposal>,
+    adds: Vec<KeyPackage>,
+    removes: Vec<u32>,
+    extensions: Vec<Extensions<GroupContext>>,
+    /// Of the own leaf.
+    credential: Option<CredentialWithKey>,
+    time: Option<u64>,
+}
+
+impl Evil {
+    fn load(&self) -> MlsGroup {
+        let provider = self.store.provider();
+        MlsGroup::load(provider.storage(), &self.id).unwrap().unwrap()
+    }
+
+    fn commit(&self, deed: Deed) -> Record {
+        self.try_commit(deed).unwrap()
+    }
+
+    fn try_commit(&self, deed: Deed) -> Result<Record, String> {
+        self.commit_with(&self.store.provider(), deed)
+    }
+
+    fn commit_with<P: StoredProvider>(&self, provider: &P, deed: Deed) -> Result<Record, String> {
+        let mut group = MlsGroup::load(provider.storage(), &self.id).unwrap().unwrap();
+        let mut leaf = LeafNodeParameters::builder().with_extensions(at(deed.time.unwrap_or(self.time)));
+        if let Some(credential) = deed.credential {
+            leaf = leaf.with_credential_with_key(credential);
+        }
+        let mut builder = group
+            .commit_builder()
+            .force_self_update(true)
+            .leaf_node_parameters(leaf.build())
+            .add_proposals(deed.proposals)
+            .propose_adds(deed.adds)
+            .propose_removals(deed.removes.into_iter().map(LeafNodeIndex::new));
+        for extensions in deed.extensions {
+            builder = builder
+                .propose_group_context_extensions(extensions)
+                .map_err(|e| e.to_string())?;
+        }
+        let bundle = builder
+            .load_psks(provider.storage())
+            .map_err(|e| e.to_string())?
+            .build(provider.rand(), provider.crypto(), &self.own, |_| true)
+            .map_err(|e| e.to_string())?
+            .stage_commit(provider)
+            .map_err(|e| e.to_string())?;
+        let (commit, welcome, _) = bundle.into_messages();
+        Ok(Record::Commit {
+            commit: commit.to_bytes().unwrap(),
+            welcome: welcome.map(|welcome| welcome.to_bytes().unwrap()),
+        })
+    }
+
+    /// An external commit with this credential in its leaf.
+    fn external(&self, info: &[u8], credential: CredentialWithKey) -> Result<Record, String> {
+        let MlsMessageBodyIn::GroupInfo(info) =
+            MlsMessageIn::tls_deserialize_exact_bytes(info).unwrap().extract()
+        else {
+            panic!("no group info");
+        };
+        let provider = self.store.provider();
+        let leaf = LeafNodeParameters::builder()
+            .with_capabilities(capabilities())
+            .with_extensions(at(self.time))
+            .build();
+        let (_, bundle) = MlsGroup::external_commit_builder()
+            .skip_lifetime_validation()
+            .build_group(&provider, info, credential)
+            .map_err(|e| e.to_string())?
+            .leaf_node_parameters(leaf)
+            .load_psks(provider.storage())
+            .map_err(|e| e.to_string())?
+            .build(provider.rand(), provider.crypto(), &self.own, |_| true)
+            .map_err(|e| e.to_string())?
+            .finalize(&provider)
+            .map_err(|e| e.to_string())?;
+        Ok(Record::Commit {
+            commit: bundle.into_commit().to_bytes().unwrap(),
+            welcome: None,
+        })
+    }
+
+    fn key_package(&self) -> Vec<u8> {
+        Group::key_package(&self.store, &self.own, self.time).unwrap()
+    }
+
+    fn credential(&self) -> CredentialWithKey {
+        credential(&self.own)
+    }
+
+    fn info(&self) -> Vec<u8> {
+        let provider = self.store.provider();
+        let info = self.load().export_group_info(provider.crypto(), &self.own, true);
+        info.unwrap().tls_serialize_detached().unwrap()
+    }
+}
+
+fn credential(own: &OwnIdentity) -> CredentialWithKey {
+    CredentialWithKey {
+        credential: Credential::new(CredentialType::X509, own.credential_content().to_vec()),
+        signature_key: own.identity().public_key.to_vec().into(),
+    }
+}
+
+fn package(bytes: &[u8]) -> KeyPackage {
+    let store = MemoryStore::new();
+    let MlsMessageBodyIn::KeyPackage(package) = MlsMessageIn::tls_deserialize_exact_bytes(bytes)
+        .unwrap()
+        .extract()
+    else {
+        panic!("no key package");
+    };
+    package
+        .validate(store.provider().crypto(), ProtocolVersion::Mls10)
+        .unwrap()
+}
+
+fn capabilities() -> Capabilities {
+    Capabilities::builder()
+        .versions(vec![ProtocolVersion::Mls10])
+        .ciphersuites(vec![gstmls::room::MLS_SUITE])
+        .extensions(vec![
+            ExtensionType::Unknown(TIME_EXTENSION),
+            ExtensionType::Unknown(POLICY_EXTENSION),
+        ])
+        .credentials(vec![CredentialType::X509])
+        .build()
+}
+
+fn at(time: u64) -> Extensions<LeafNode> {
+    let time = UnknownExtension(time.to_be_bytes().to_vec());
+    Extensions::single(Extension::Unknown(TIME_EXTENSION, time)).unwrap()
+}
+
+fn required() -> Extension {
+    Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(
+        &[
+            ExtensionType::Unknown(TIME_EXTENSION),
+            ExtensionType::Unknown(POLICY_EXTENSION),
+        ],
+        &[],
+        &[CredentialType::X509],
+    ))
+}
+
+fn of(policy: &Policy) -> Extension {
+    Extension::Unknown(POLICY_EXTENSION, UnknownExtension(policy.encode()))
+}
+
+fn extensions(list: Vec<Extension>) -> Extensions<GroupContext> {
+    Extensions::from_vec(list).unwrap()
+}
+
+/// A certificate of the CA for this name and these days.
+fn certified(ca: &Ca, id: &str, roles: &[Role], validity: Validity) -> Identity {
+    let mut seed = [7; 32];
+    seed[..id.len()].copy_from_slice(id.as_bytes());
+    let key = IdentityKey::from_seed(&seed);
+    let subject = Subject {
+        id: id.into(),
+        operator: None,
+        roles: roles.to_vec(),
+    };
+    let (chain, _) = ca.authority.issue(key.public(), &subject, validity).unwrap();
+    Identity {
+        seed,
+        chain,
+        root: ca.authority.root_certificate().to_vec(),
+    }
+}
+
+// Identity and role
+
+#[test]
+fn somebody_elses_certificate_in_the_own_leaf() {
+    let mut case = Case::new(OPEN);
+    let victim = case.ca.identity("b", &[Role::Participant]).own();
+    let mut stolen = credential(&victim);
+    stolen.signature_key = case.evil.own.identity().public_key.to_vec().into();
+    let record = case.evil.commit(Deed {
+        credential: Some(stolen),
+        ..Deed::default()
+    });
+    case.refused(record, "signed by another key than its certificate's");
+}
+
+#[test]
+fn a_role_that_nobody_certified() {
+    // Its own CA says that it may record.
+    let mut case = Case::new(RECORDED);
+    let own = Ca::new("its own");
+    let forged = own.identity("m", &[Role::Participant, Role::Recorder]).own();
+    let record = case.evil.commit(Deed {
+        credential: Some(credential(&forged)),
+        ..Deed::default()
+    });
+    case.refused(record, "does not end in a certificate authority that is trusted");
+}
+
+#[test]
+fn a_certified_role_that_it_did_not_come_with() {
+    let mut case = Case::new(RECORDED);
+    let validity = Validity::days(BEGINNING + 60, 300);
+    let wider = certified(&case.ca, "m", &[Role::Participant, Role::Recorder], validity).own();
+    let record = case.evil.commit(Deed {
+        credential: Some(credential(&wider)),
+        ..Deed::default()
+    });
+    case.refused(record, "gives itself a role");
+}
+
+#[test]
+fn a_stranger_of_a_foreign_ca_is_added() {
+    let mut case = Case::new(OPEN);
+    let foreign = case.outsider_with(Ca::new("elsewhere").identity("x", &[Role::Participant]));
+    let asked = foreign.key_package();
+    let record = case.evil.commit(Deed {
+        adds: vec![package(&asked)],
+        ..Deed::default()
+    });
+    case.refused(record, "does not end in a certificate authority that is trusted");
+    case.refused(
+        Record::KeyPackage(asked),
+        "does not end in a certificate authority that is trusted",
+    );
+}
+
+#[test]
+fn an_expired_certificate_is_added() {
+    let mut case = Case::new(OPEN);
+    let validity = Validity {
+        from: BEGINNING - 1000,
+        until: BEGINNING + 500,
+    };
+    let mut expired = case.outsider_with(certified(&case.ca, "x", &[Role::Participant], validity));
+    expired.time = BEGINNING;
+    let record = case.evil.commit(Deed {
+        adds: vec![package(&expired.key_package())],
+        ..Deed::default()
+    });
+    case.refused(record, "has expired");
+    expired.time = BEGINNING + 5000;
+    let asked = expired.key_package();
+    case.refused(Record::KeyPackage(asked), "has expired");
+}
+
+#[test]
+fn the_clock_is_turned_back_to_when_a_certificate_was_valid() {
+    let mut case = Case::new(OPEN);
+    let record = case.evil.commit(Deed {
+        time: Some(BEGINNING + 1),
+        ..Deed::default()
+    });
+    case.refused(record, "lies before that of the group");
+}
+
+#[test]
+fn a_recorder_is_added_to_a_strict_room() {
+    let mut case = Case::new(OPEN);
+    let recorder = case.outsider("x", &[Role::Recorder]);
+    let asked = recorder.key_package();
+    let record = case.evil.commit(Deed {
+        adds: vec![package(&asked)],
+        ..Deed::default()
+    });
+    case.refused(record, "is a recorder, and the room is strict");
+    case.refused(Record::KeyPackage(asked), "is a recorder, and the room is strict");
+}
+
+#[test]
+fn a_recorder_removes_and_changes_what_it_may_not() {
+    let mut case = Case::with(RECORDED, &[Role::Recorder]);
+    let record = case.evil.commit(Deed {
+        removes: vec![1],
+        ..Deed::default()
+    });
+    case.refused(record, "only records");
+    let mut case = Case::with(RECORDED, &[Role::Recorder]);
+    let on = case.policy.with_recording(true);
+    let record = case.evil.commit(Deed {
+        extensions: vec![extensions(vec![required(), of(&on)])],
+        ..Deed::default()
+    });
+    case.refused(record, "only records");
+}
+
+// Policy
+
+#[test]
+fn the_policy_is_weakened_without_the_right() {
+    let mut case = Case::new(OF_A);
+    let weaker = PolicyChange::parse(br#"{ "claim": "recorded" }"#)
+        .unwrap()
+        .apply(&case.policy);
+    let record = case.evil.commit(Deed {
+        extensions: vec![extensions(vec![required(), of(&weaker)])],
+        ..Deed::default()
+    });
+    case.refused(record, "does not have the right `policy`");
+}
+
+#[test]
+fn a_weakening_comes_together_with_a_newcomer() {
+    let mut case = Case::new(OPEN);
+    let json = format!(
+        r#"{{ "claim": "recorded", "also_admit": [{{ "role": "recorder", "root": "{}" }}] }}"#,
+        case.ca.authority.fingerprint()
+    );
+    let weaker = PolicyChange::parse(json.as_bytes()).unwrap().apply(&case.policy);
+    let recorder = case.outsider("x", &[Role::Recorder]);
+    let record = case.evil.commit(Deed {
+        extensions: vec![extensions(vec![required(), of(&weaker)])],
+        adds: vec![package(&recorder.key_package())],
+        ..Deed::default()
+    });
+    case.refused(record, "a weakening must come alone");
+}
+
+#[test]
+fn somebody_else_is_removed_without_the_right() {
+    let mut case = Case::new(OF_A);
+    let record = case.evil.commit(Deed {
+        removes: vec![1],
+        ..Deed::default()
+    });
+    case.refused(record, "does not have the right `remove`");
+}
+
+#[test]
+fn the_policy_is_dropped() {
+    for list in [vec![], vec![required()]] {
+        let mut case = Case::new(OPEN);
+        let record = case.evil.commit(Deed {
+            extensions: vec![extensions(list)],
+            ..Deed::default()
+        });
+        case.refused(record, "it brings no policy that can be read");
+    }
+}
+
+#[test]
+fn the_requirements_are_dropped() {
+    let mut case = Case::new(OPEN);
+    let stricter = PolicyChange::parse(br#"{ "retention_days": 3 }"#)
+        .unwrap()
+        .apply(&case.policy);
+    let fewer = RequiredCapabilitiesExtension::new(
+        &[
+            ExtensionType::Unknown(TIME_EXTENSION),
+            ExtensionType::Unknown(POLICY_EXTENSION),
+        ],
+        &[],
+        &[],
+    );
+    let list = vec![Extension::RequiredCapabilities(fewer), of(&stricter)];
+    let record = case.evil.commit(Deed {
+        extensions: vec![extensions(list)],
+        ..Deed::default()
+    });
+    case.refused(record, "required capabilities");
+}
+
+#[test]
+fn external_senders_are_let_in() {
+    let mut case = Case::new(OPEN);
+    let sender = ExternalSender::new(
+        case.evil.credential().signature_key,
+        case.evil.credential().credential,
+    );
+    let list = vec![
+        required(),
+        of(&case.policy),
+        Extension::ExternalSenders(vec![sender].into()),
+    ];
+    let record = case.evil.commit(Deed {
+        extensions: vec![extensions(list)],
+        ..Deed::default()
+    });
+    case.refused(record, "ExternalSenders");
+}
+
+#[test]
+fn the_policy_comes_twice() {
+    let case = Case::new(OPEN);
+    let other = PolicyChange::parse(br#"{ "retention_days": 3 }"#)
+        .unwrap()
+        .apply(&case.policy);
+    // The library makes neither of them, and reads neither of them: see what it does with such bytes.
+    assert!(Extensions::<GroupContext>::from_vec(vec![required(), of(&case.policy), of(&other)]).is_err());
+    let one = |extension: Extension| extension.tls_serialize_detached().unwrap();
+    let list = [one(required()), one(of(&case.policy)), one(of(&other))].concat();
+    let list = [
+        vec![
+            0x40 | u8::try_from(list.len() >> 8).unwrap(),
+            (list.len() & 0xff) as u8,
+        ],
+        list,
+    ]
+    .concat();
+    assert!(Extensions::<GroupContext>::tls_deserialize_exact_bytes(&list).is_err());
+    let twice = case.evil.try_commit(Deed {
+        extensions: vec![
+            extensions(vec![required(), of(&other)]),
+            extensions(vec![required(), of(&case.policy)]),
+        ],
+        ..Deed::default()
+    });
+    if let Ok(record) = twice {
+        let mut case = case;
+        case.refused(record, "");
+    }
+}
+
+// Proposals
+
+#[test]
+fn a_pre_shared_key_is_refused() {
+    let mut case = Case::new(OPEN);
+    let provider = case.evil.store.provider();
+    let psk = Psk::External(ExternalPsk::new(b"secret".to_vec()));
+    let psk = PreSharedKeyId::new(gstmls::room::MLS_SUITE, provider.rand(), psk).unwrap();
+    psk.store(&provider, &[1; 32]).unwrap();
+    let record = case.evil.commit(Deed {
+        proposals: vec![Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(psk)))],
+        ..Deed::default()
+    });
+    case.refused(record, "PSK");
+}
+
+#[test]
+fn a_custom_proposal_is_refused() {
+    let mut case = Case::new(OPEN);
+    let built = case.evil.try_commit(Deed {
+        proposals: vec![Proposal::Custom(Box::new(CustomProposal::new(
+            0xF123,
+            vec![1, 2, 3],
+        )))],
+        ..Deed::default()
+    });
+    match built {
+        Ok(record) => case.refused(record, ""),
+        Err(error) => eprintln!("the library does not make it: {error}"),
+    }
+}
+
+#[test]
+fn proposals_that_stand_alone_are_refused() {
+    let mut case = Case::new(OPEN);
+    let stranger = case.outsider("x", &[Role::Participant]);
+    let mut proposals = Vec::new();
+    let provider = case.evil.store.provider();
+    let leaf = || {
+        LeafNodeParameters::builder()
+            .with_extensions(at(case.evil.time))
+            .build()
+    };
+    let own = &case.evil.own;
+    let (update, _) = case
+        .evil
+        .load()
+        .propose_self_update(&provider, own, leaf())
+        .unwrap();
+    proposals.push(update);
+    let (remove, _) = case
+        .evil
+        .load()
+        .propose_remove_member(&provider, own, LeafNodeIndex::new(1))
+        .unwrap();
+    proposals.push(remove);
+    let (add, _) = case
+        .evil
+        .load()
+        .propose_add_member(&provider, own, &package(&stranger.key_package()))
+        .unwrap();
+    proposals.push(add);
+    let (context, _) = case
+        .evil
+        .load()
+        .propose_group_context_extensions(&provider, extensions(vec![required()]), own)
+        .unwrap();
+    proposals.push(context);
+    let proposals: Vec<_> = proposals.into_iter().map(|p| p.to_bytes().unwrap()).collect();
+    for proposal in proposals {
+        // All are of the epoch in which they were made.
+        case.world.append(Record::Proposal(proposal).encode());
+    }
+    case.world.settle();
+    for index in HONEST {
+        let said = case.world.refusals(index);
+        let alone = said
+            .iter()
+            .filter(|said| said.contains("the only proposal that may stand alone"));
+        assert_eq!(alone.count(), 4, "{said:?}");
+    }
+    case.goes_on();
+}
+
+#[test]
+fn a_commit_of_a_proposal_that_stood_alone_is_refused() {
+    let mut case = Case::new(OPEN);
+    let mut group = case.evil.load();
+    let provider = case.evil.store.provider();
+    group
+        .propose_remove_member(&provider, &case.evil.own, LeafNodeIndex::new(1))
+        .unwrap();
+    // It stands in its store now, and its commit refers to it.
+    let record = case.evil.commit(Deed::default());
+    case.refused(record, "missing a proposal");
+}
+
+// External commits
+
+#[test]
+fn an_external_commit_under_another_name() {
+    let mut case = Case::new(OPEN);
+    let info = case.evil.info();
+    // Somebody new comes in without being let in.
+    let x = case.outsider("x", &[Role::Participant]);
+    let record = x.external(&info, x.credential()).unwrap();
+    case.refused(record, "from outside only a rejoin is taken");
+
+    // With b's certificate, and its own key.
+    let mut case = Case::new(OPEN);
+    let info = case.evil.info();
+    let b = case.ca.identity("b", &[Role::Participant]).own();
+    let mut stolen = credential(&b);
+    stolen.signature_key = case.evil.own.identity().public_key.to_vec().into();
+    let record = case.evil.external(&info, stolen).unwrap();
+    case.refused(record, "signed by another key than its certificate's");
+
+    // With b's certificate and b's key in the leaf, but a signature of its own.
+    let mut case = Case::new(OPEN);
+    let info = case.evil.info();
+    let x = case.outsider("x", &[Role::Participant]);
+    if let Ok(record) = x.external(&info, credential(&b)) {
+        case.refused(record, "signature");
+    }
+
+    // As b of another CA, in b's place.
+    let mut case = Case::new(OPEN);
+    let info = case.evil.info();
+    let foreign = case.outsider_with(Ca::new("elsewhere").identity("b", &[Role::Participant]));
+    let record = foreign.external(&info, foreign.credential()).unwrap();
+    case.refused(record, "does not end in a certificate authority that is trusted");
+}
+
+// Paths that cannot be followed
+
+/// Crypto that encrypts rubbish to some.
+struct Bent {
+    inner: RustCrypto,
+    sealed: AtomicUsize,
+    wrong: fn(usize) -> bool,
+}
+
+struct BentProvider<'a, P> {
+    inner: &'a P,
+    crypto: Bent,
+}
+
+impl<P: OpenMlsProvider> OpenMlsProvider for BentProvider<'_, P> {
+    type CryptoProvider = Bent;
+    type RandProvider = P::RandProvider;
+    type StorageProvider = P::StorageProvider;
+
+    fn storage(&self) -> &P::StorageProvider {
+        self.inner.storage()
+    }
+
+    fn crypto(&self) -> &Bent {
+        &self.crypto
+    }
+
+    fn rand(&self) -> &P::RandProvider {
+        self.inner.rand()
+    }
+}
+
+impl OpenMlsCrypto for Bent {
+    fn supports(&self, suite: Ciphersuite) -> Result<(), CryptoError> {
+        self.inner.supports(suite)
+    }
+
+    fn supported_ciphersuites(&self) -> Vec<Ciphersuite> {
+        self.inner.supported_ciphersuites()
+    }
+
+    fn hkdf_extract(&self, hash: HashType, salt: &[u8], ikm: &[u8]) -> Result<SecretVLBytes, CryptoError> {
+        self.inner.hkdf_extract(hash, salt, ikm)
+    }
+
+    fn hmac(&self, hash: HashType, key: &[u8], message: &[u8]) -> Result<SecretVLBytes, CryptoError> {
+        self.inner.hmac(hash, key, message)
+    }
+
+    fn hkdf_expand(
+        &self,
+        hash: HashType,
+        prk: &[u8],
+        info: &[u8],
+        length: usize,
+    ) -> Result<SecretVLBytes, CryptoError> {
+        self.inner.hkdf_expand(hash, prk, info, length)
+    }
+
+    fn hash(&self, hash: HashType, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        self.inner.hash(hash, data)
+    }
+
+    fn aead_encrypt(
+        &self,
+        alg: AeadType,
+        key: &[u8],
+        data: &[u8],
+        nonce: &[u8],
+        aad: &[u8],
+    ) -> Result<Vec<u8>, CryptoError> {
+        self.inner.aead_encrypt(alg, key, data, nonce, aad)
+    }
+
+    fn aead_decrypt(
+        &self,
+        alg: AeadType,
+        key: &[u8],
+        data: &[u8],
+        nonce: &[u8],
+        aad: &[u8],
+    ) -> Result<Vec<u8>, CryptoError> {
+        self.inner.aead_decrypt(alg, key, data, nonce, aad)
+    }
+
+    fn signature_key_gen(&self, alg: SignatureScheme) -> Result<(Vec<u8>, Vec<u8>), CryptoError> {
+        self.inner.signature_key_gen(alg)
+    }
+
+    fn verify_signature(
+        &self,
+        alg: SignatureScheme,
+        data: &[u8],
+        key: &[u8],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        self.inner.verify_signature(alg, data, key, signature)
+    }
+
+    fn sign(&self, alg: SignatureScheme, data: &[u8], key: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        self.inner.sign(alg, data, key)
+    }
+
+    fn hpke_seal(
+        &self,
+        config: HpkeConfig,
+        key: &[u8],
+        info: &[u8],
+        aad: &[u8],
+        text: &[u8],
+    ) -> Result<HpkeCiphertext, CryptoError> {
+        let wrong = (self.wrong)(self.sealed.fetch_add(1, Ordering::Relaxed));
+        let text = if wrong { vec![7; text.len()] } else { text.to_vec() };
+        self.inner.hpke_seal(config, key, info, aad, &text)
+    }
+
+    fn hpke_open(
+        &self,
+        config: HpkeConfig,
+        input: &HpkeCiphertext,
+        key: &[u8],
+        info: &[u8],
+        aad: &[u8],
+    ) -> Result<Vec<u8>, CryptoError> {
+        self.inner.hpke_open(config, input, key, info, aad)
+    }
+
+    fn hpke_setup_sender_and_export(
+        &self,
+        config: HpkeConfig,
+        key: &[u8],
+        info: &[u8],
+        context: &[u8],
+        length: usize,
+    ) -> Result<(KemOutput, ExporterSecret), CryptoError> {
+        self.inner
+            .hpke_setup_sender_and_export(config, key, info, context, length)
+    }
+
+    fn hpke_setup_receiver_and_export(
+        &self,
+        config: HpkeConfig,
+        enc: &[u8],
+        key: &[u8],
+        info: &[u8],
+        context: &[u8],
+        length: usize,
+    ) -> Result<ExporterSecret, CryptoError> {
+        self.inner
+            .hpke_setup_receiver_and_export(config, enc, key, info, context, length)
+    }
+
+    fn derive_hpke_keypair(&self, config: HpkeConfig, ikm: &[u8]) -> Result<HpkeKeyPair, CryptoError> {
+        self.inner.derive_hpke_keypair(config, ikm)
+    }
+}
+
+impl Evil {
+    fn commit_wrongly(&self, wrong: fn(usize) -> bool) -> (Record, usize) {
+        let provider = BentProvider {
+            inner: &self.store.provider(),
+            crypto: Bent {
+                inner: RustCrypto::default(),
+                sealed: AtomicUsize::new(0),
+                wrong,
+            },
+        };
+        let record = self.commit_with(&provider, Deed::default()).unwrap();
+        (record, provider.crypto.sealed.into_inner())
+    }
+}
+
+fn says(world: &World, index: usize, what: &str) -> bool {
+    let events = &world.endpoints[index].events;
+    events.iter().any(|event| format!("{event:?}").contains(what))
+}
+
+#[test]
+fn a_path_that_half_of_the_room_cannot_follow() {
+    for wrong in [(|i| i == 0) as fn(usize) -> bool, |i| i == 1] {
+        let mut case = Case::new(OPEN);
+        let before = case.epoch();
+        let (record, sealed) = case.evil.commit_wrongly(wrong);
+        assert!(sealed > 1, "{sealed}");
+        let at = case.world.append(record.encode());
+        let mut stuck = 0;
+        for index in HONEST {
+            while case.world.endpoints[index].read < at {
+                case.world.read_one(index);
+            }
+            if says(&case.world, index, "cannot be followed here") {
+                assert!(!case.world.endpoints[index].sealing);
+                stuck += 1;
+            }
+        }
+        assert!((1..3).contains(&stuck), "{stuck}");
+        case.world.pass(20_000);
+        case.world.check_agreed(&HONEST);
+        assert!(case.epoch() > before);
+        case.goes_on();
+    }
+}
+
+#[test]
+fn a_path_that_nobody_can_follow_is_left_out_by_all() {
+    let mut case = Case::new(OPEN);
+    let before = case.epoch();
+    let (record, _) = case.evil.commit_wrongly(|_| true);
+    case.world.append(record.encode());
+    case.world.pass(20_000);
+    case.world.check_agreed(&HONEST);
+    for index in HONEST {
+        assert!(
+            says(&case.world, index, "nobody but its author can follow it"),
+            "{index}"
+        );
+    }
+    assert_eq!(case.epoch(), before);
+    case.goes_on();
+}
+
+#[test]
+fn a_path_that_nobody_can_follow_with_a_way_into_the_authors_own_epoch() {
+    let mut case = Case::new(OPEN);
+    let (record, _) = case.evil.commit_wrongly(|_| true);
+    // What it says it leads to: a group of its author's alone.
+    let mut group = case.evil.load();
+    group.merge_pending_commit(&case.evil.store.provider()).unwrap();
+    case.world.append(record.encode());
+    case.world.append(Record::GroupInfo(case.evil.info()).encode());
+    case.world.pass(60_000);
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+// Welcomes
+
+#[test]
+fn a_welcome_into_another_room() {
+    let mut case = Case::new(OPEN);
+    let victim = case.ca.identity("v", &[Role::Participant]);
+    let victim = case.world.add("v", victim, World::settings());
+    // It asked, and nobody has answered yet.
+    while case.world.read_one(victim) {}
+    let (_, bytes) = case.world.log.last().unwrap().clone();
+    let Ok(Record::KeyPackage(asked)) = Record::decode(&bytes) else {
+        panic!("it did not ask");
+    };
+    let other = PolicyChange::parse(b"{}").unwrap().apply(&case.policy);
+    let tag = gstmls::policy::RoomTag::new("another room", [2; 16]);
+    let other = Policy { room: tag, ..other };
+    let same_id = case.evil.id.clone();
+    let now = case.epoch();
+    let another = GroupId::from_slice(&[9; 16]);
+    for (epoch, id, policy, why) in [
+        (now, another, &case.policy, "another group than the log's"),
+        (now + 1, same_id.clone(), &other, "a welcome into another room"),
+    ] {
+        let mut trap = case.outsider_with(case.evil.identity.clone());
+        trap.id = id;
+        Group::create(&trap.store, &trap.own, policy, trap.id.as_slice(), trap.time).unwrap();
+        let Record::Commit { commit, welcome } = trap.commit(Deed {
+            adds: vec![package(&asked)],
+            ..Deed::default()
+        }) else {
+            panic!("no commit");
+        };
+        // To look like one that can have won, it is dressed as the log's group's.
+        let rest = commit[5 + trap.id.as_slice().len()..].to_vec();
+        let mut commit = [&commit[..4], &[16], same_id.as_slice(), &rest].concat();
+        set_epoch(&mut commit, epoch);
+        case.world.append(Record::Commit { commit, welcome }.encode());
+        // The victim reads it first.
+        while case.world.read_one(victim) {}
+        let said = case.world.refusals(victim);
+        assert!(said.iter().any(|said| said.contains(why)), "{why}: {said:?}");
+        assert_eq!(case.world.state(victim), State::Joining);
+        case.world.endpoints[victim].events.clear();
+    }
+    // Its first answers stood in the places of commits that came too late; it asks again.
+    case.world.pass(120_000);
+    case.world.check_agreed(&[A, B, C, victim]);
+    case.goes_on();
+}
+
+#[test]
+fn a_thief_asks_again_after_it_was_removed() {
+    let mut case = Case::new(OPEN);
+    case.world.command(A, Command::Remove { member: "m".into() });
+    case.world.pass(2000);
+    assert_eq!(case.world.members(A), ["a", "b", "c"]);
+    let mut thief = case.outsider_with(case.evil.identity.clone());
+    thief.time += 100;
+    case.world.advance(100_000);
+    case.world.pass(1000);
+    case.refused(Record::KeyPackage(thief.key_package()), "is denied in this room");
+    // And by the back door, with what it knows of the group.
+    let record = thief.external(&case.evil.info(), thief.credential()).unwrap();
+    case.ignored(record.encode());
+    assert_eq!(case.world.members(A), ["a", "b", "c"]);
+}
+
+// Clones and forgeries
+
+#[test]
+fn a_clone_commits_in_a_members_name() {
+    let mut case = Case::new(OPEN);
+    let mut store = MemoryStore::new();
+    store.restore(&case.world.snapshot(B));
+    store.begin().unwrap();
+    let identity = case.ca.identity("b", &[Role::Participant]);
+    let clone = Evil {
+        store,
+        own: identity.own(),
+        identity,
+        id: case.evil.id.clone(),
+        time: case.evil.time,
+    };
+    let before = case.epoch();
+    let record = clone.commit(Deed::default());
+    case.world.append(record.encode());
+    case.world.pass(1000);
+    // Nothing tells the others that it was not b.
+    case.world.check_agreed(&[A, C]);
+    assert_eq!(case.epoch(), before + 1);
+    case.world.pass(MAX_SILENCE);
+    assert!(!case.world.endpoints[B].sealing);
+    assert!(says(&case.world, B, "CloneDetected"));
+    // The clone has b's place until somebody removes it.
+    case.world.command(A, Command::Remove { member: "b".into() });
+    case.world.pass(2000);
+    assert_eq!(case.world.members(C), ["a", "c", "m"]);
+    case.world.check_agreed(&[A, C]);
+}
+
+#[test]
+fn a_message_that_names_its_victim_as_its_author() {
+    let mut case = Case::new(OPEN);
+    // Every member can derive every other one's keys for messages; what it lacks is the signature.
+    let provider = case.evil.store.provider();
+    provider
+        .storage()
+        .write_own_leaf_index(&case.evil.id, &LeafNodeIndex::new(1))
+        .unwrap();
+    let before = case.epoch();
+    let commit = case.evil.try_commit(Deed {
+        credential: Some(case.evil.credential()),
+        ..Deed::default()
+    });
+    let record = commit.unwrap();
+    case.world.append(record.encode());
+    case.world.settle();
+    for index in HONEST {
+        assert_eq!(case.world.epoch(index), before);
+    }
+    for index in [A, C] {
+        let said = case.world.refusals(index);
+        assert!(said.iter().any(|said| said.contains("commit")), "{said:?}");
+    }
+    case.world.pass(MAX_SILENCE * 2);
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+// Bytes
+
+#[test]
+fn records_that_are_repeated() {
+    let mut case = Case::new(OPEN);
+    case.world.command(A, Command::Rekey);
+    case.world.pass(1000);
+    let all: Vec<_> = case.world.log.iter().map(|(_, bytes)| bytes.clone()).collect();
+    for bytes in all {
+        case.world.append(bytes);
+    }
+    let before = case.epoch();
+    case.world.settle();
+    for index in HONEST {
+        assert_eq!(case.world.epoch(index), before);
+    }
+    case.world.pass(10_000);
+    case.goes_on();
+}
+
+/// The epoch in the header of an MLSMessage with a PrivateMessage.
+fn set_epoch(message: &mut [u8], epoch: u64) {
+    let at = 5 + usize::from(message[4]);
+    message[at..at + 8].copy_from_slice(&epoch.to_be_bytes());
+}
+
+#[test]
+fn commits_of_other_epochs() {
+    let mut case = Case::new(OPEN);
+    let now = case.epoch();
+    for epoch in [0, now - 1, now + 1, now + 100, u64::MAX] {
+        let Record::Commit { mut commit, welcome } = case.evil.commit(Deed::default()) else {
+            panic!("no commit");
+        };
+        set_epoch(&mut commit, epoch);
+        case.world.append(Record::Commit { commit, welcome }.encode());
+    }
+    case.world.settle();
+    for index in HONEST {
+        assert_eq!(case.world.epoch(index), now);
+    }
+    case.goes_on();
+    // The number alone must not make anybody give up its group, whatever else goes wrong.
+    for index in HONEST {
+        case.world.kill(index);
+    }
+    case.world.advance(MAX_SILENCE * 2);
+    for index in HONEST {
+        case.world.start(index);
+    }
+    case.world.pass(60_000);
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
+fn everybody_is_stale_and_the_log_says_that_there_is_more() {
+    let mut case = Case::new(OPEN);
+    let Record::Commit { mut commit, welcome } = case.evil.commit(Deed::default()) else {
+        panic!("no commit");
+    };
+    set_epoch(&mut commit, u64::MAX);
+    case.world.append(Record::Commit { commit, welcome }.encode());
+    case.world.settle();
+    // The delivery is away for a while; then it is back.
+    let log = case.world.log.clone();
+    for _ in 0..50 {
+        case.world.advance(MAX_SILENCE / 25);
+        case.world.log.clone_from(&log);
+    }
+    for index in HONEST {
+        assert!(!case.world.endpoints[index].sealing);
+    }
+    case.world.pass(120_000);
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
+fn rubbish_of_every_kind() {
+    let mut case = Case::new(OPEN);
+    let mut bytes = 0x1234_5678_u32;
+    let mut random = |length: usize| -> Vec<u8> {
+        let mut next = || {
+            bytes = bytes.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (bytes >> 24) as u8
+        };
+        (0..length).map(|_| next()).collect()
+    };
+    let kinds: [fn(Vec<u8>) -> Record; 7] = [
+        Record::Create,
+        Record::KeyPackage,
+        |commit| Record::Commit {
+            commit,
+            welcome: None,
+        },
+        |bytes| Record::Commit {
+            commit: bytes.clone(),
+            welcome: Some(bytes),
+        },
+        Record::Proposal,
+        Record::Message,
+        Record::GroupInfo,
+    ];
+    for kind in kinds {
+        for length in [0, 1, 7, 100, 5000] {
+            case.world.append(kind(random(length)).encode());
+        }
+    }
+    for length in [0, 1, 2, 6, 300] {
+        let bytes = random(length);
+        case.world.append(bytes);
+    }
+    // Real ones, cut short and changed; also under another kind.
+    let real: Vec<_> = case
+        .world
+        .log
+        .iter()
+        .take(12)
+        .map(|(_, bytes)| bytes.clone())
+        .collect();
+    let current = case.evil.commit(Deed::default()).encode();
+    for bytes in real.iter().chain([&current]) {
+        for part in [2, 3, 7, 10] {
+            case.world.append(bytes[..bytes.len() * part / 11].to_vec());
+            let mut changed = bytes.clone();
+            let at = bytes.len() * part / 11;
+            changed[at] ^= 0x55;
+            case.world.append(changed);
+        }
+        if let Ok(Record::Commit { commit, .. } | Record::KeyPackage(commit) | Record::Message(commit)) =
+            Record::decode(bytes)
+        {
+            for kind in kinds {
+                if !matches!(kind(Vec::new()), Record::Commit { .. } | Record::KeyPackage(_)) {
+                    case.world.append(kind(commit.clone()).encode());
+                }
+            }
+        }
+    }
+    case.world.append(Record::Message(vec![0; MAX_RECORD]).encode());
+    case.world
+        .append(Record::KeyPackage(vec![0; MAX_RECORD - 100]).encode());
+    let before = case.epoch();
+    case.world.settle();
+    for index in HONEST {
+        assert_eq!(case.world.epoch(index), before);
+    }
+    case.world.pass(5000);
+    case.goes_on();
+}
+
+#[test]
+fn a_welcome_alone_in_a_members_own_record_is_no_way_past_the_members() {
+    // A valid commit with somebody else's Welcome: the room enters its epoch, the joiner refuses the Welcome.
+    let mut case = Case::new(OPEN);
+    let victim = case.ca.identity("v", &[Role::Participant]);
+    let victim = case.world.add("v", victim, World::settings());
+    while case.world.read_one(victim) {}
+    let (_, bytes) = case.world.log.last().unwrap().clone();
+    let Ok(Record::KeyPackage(asked)) = Record::decode(&bytes) else {
+        panic!("it did not ask");
+    };
+    let mut trap = case.outsider_with(case.evil.identity.clone());
+    trap.id = GroupId::from_slice(&[9; 16]);
+    Group::create(
+        &trap.store,
+        &trap.own,
+        &case.policy,
+        trap.id.as_slice(),
+        trap.time,
+    )
+    .unwrap();
+    let Record::Commit { welcome, .. } = trap.commit(Deed {
+        adds: vec![package(&asked)],
+        ..Deed::default()
+    }) else {
+        panic!("no commit");
+    };
+    let Record::Commit { commit, .. } = case.evil.commit(Deed {
+        adds: vec![package(&asked)],
+        ..Deed::default()
+    }) else {
+        panic!("no commit");
+    };
+    case.world.append(Record::Commit { commit, welcome }.encode());
+    // The others believe that it is in; it asks again, with a newer key package, and takes its own place.
+    case.world.pass(60_000);
+    case.world.check_agreed(&[A, B, C, victim]);
+    case.goes_on();
+}
+
+// A malicious delivery
+
+#[test]
+fn a_delivery_that_withholds_makes_its_victim_stale_in_time() {
+    let mut case = Case::new(OPEN);
+    let upto = case.world.log.len();
+    case.world.command(A, Command::Remove { member: "m".into() });
+    let removed_at = case.world.now.ms;
+    // c gets nothing from now on; its own records do go out.
+    let mut hidden = Vec::new();
+    while case.world.now.ms < removed_at + MAX_SILENCE {
+        case.world.read_one(A);
+        case.world.read_one(B);
+        case.world.advance(500);
+        hidden.push(case.world.endpoints[C].sealing);
+    }
+    assert!(case.world.log.len() > upto);
+    assert_eq!(case.world.state(C), State::Stale);
+    assert!(!case.world.endpoints[C].sealing);
+    assert!(hidden[0], "it could not know");
+    assert!(!case.world.members(A).contains(&"m".to_owned()));
+    // It gets everything in the end.
+    case.world.pass(10_000);
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
+fn a_delivery_that_reorders_gives_nobody_a_wrong_key() {
+    let mut case = Case::new(OPEN);
+    for index in [A, B, A] {
+        let read = case.world.endpoints[C].read;
+        case.world.command(index, Command::Rekey);
+        for _ in 0..20 {
+            case.world.read_one(A);
+            case.world.read_one(B);
+        }
+        case.world.endpoints[C].read = read;
+    }
+    // c reads what it has missed backwards, under numbers that grow.
+    let read = case.world.endpoints[C].read;
+    let missed: Vec<_> = case
+        .world
+        .log
+        .iter()
+        .filter(|(s, _)| *s > read)
+        .cloned()
+        .collect();
+    assert!(missed.len() >= 3);
+    let numbers: Vec<_> = missed.iter().map(|(sequence, _)| *sequence).collect();
+    for (sequence, (_, bytes)) in numbers.into_iter().zip(missed.into_iter().rev()) {
+        case.world.endpoints[C].read = sequence;
+        case.world
+            .input(C, gstmls::room::Input::Entry { sequence, bytes });
+        let (epoch, of_c) = case.world.endpoints[C].keys.last_key_value().unwrap();
+        let of_a = case.world.endpoints[A].keys.get(epoch);
+        assert!(
+            of_a.is_none_or(|of_a| of_a == of_c),
+            "a wrong key of epoch {epoch}"
+        );
+    }
+    case.world.pass(MAX_SILENCE * 3);
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
+fn a_removed_member_cannot_keep_its_victims_in_an_old_epoch() {
+    // Everything that was said before it was removed, again, to one who knows that it was.
+    let mut case = Case::new(OPEN);
+    let before: Vec<_> = case.world.log.iter().map(|(_, bytes)| bytes.clone()).collect();
+    case.world.command(A, Command::Remove { member: "m".into() });
+    case.world.pass(2000);
+    let epoch = case.epoch();
+    for bytes in before {
+        case.world.append(bytes);
+    }
+    let record = case.evil.commit(Deed::default());
+    case.world.append(record.encode());
+    case.world.settle();
+    for index in HONEST {
+        assert_eq!(case.world.epoch(index), epoch);
+        assert_eq!(case.world.members(index), ["a", "b", "c"]);
+    }
+    case.world.pass(10_000);
+    case.goes_on();
+}
