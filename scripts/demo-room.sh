@@ -1,5 +1,5 @@
 # The first graph of scripts/demo, which sources this: a room, pipelines/room.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154
 
 # A clinician opens a room, a patient joins, both send and receive through a relay that is no member. A guest joins
 # late, the keys are renewed from a second shell, the guest leaves. At each step all members' codes are compared, and

@@ -11,6 +11,8 @@
 //!                └─ at most 1 s; 200 ms after a Remove                         └─ 10 s; 2 s after receipt of a Remove
 //! ```
 //!
+//! After a Remove the old keys of a sender end earlier where it went on: 500 ms after its first frame in the new epoch.
+//!
 //! What must never happen: a KID that is handed out twice under one base key; a frame that is sealed under an epoch of
 //! somebody who was removed more than 250 ms ago; keys that anybody can make grow without end. No threads and no clock:
 //! time comes in, in milliseconds of a monotonic clock.
@@ -44,7 +46,10 @@ pub const SWITCH_AFTER_REMOVE_MS: u64 = 200;
 pub const KEEP_MS: u64 = 10_000;
 /// So long an epoch is still opened after receipt of a commit that removed one of its members, in milliseconds.
 pub const KEEP_AFTER_REMOVE_MS: u64 = 2_000;
-/// Old keys of single senders end in one announcement for so long, in milliseconds.
+/// So long after the first frame of a sender in the new epoch its old keys end, where somebody was removed, in
+/// milliseconds. Not at once: its streams go on one by one and arrive apart, video some 100 ms after audio.
+pub const RETIRE_MS: u64 = 500;
+/// Old keys of single senders that are due within so long end together, in one announcement, in milliseconds.
 pub const COALESCE_MS: u64 = 100;
 /// Frames that are sealed under one KID: each KID has an AES key of its own (RFC 9605 §4.4.2), which should not seal
 /// more (NIST SP 800-38D §8.3). The next range is the next KID.
@@ -194,8 +199,8 @@ pub struct Schedule {
     changed: bool,
     /// What senders were last told to seal under.
     announced: Option<u64>,
-    /// When to announce that old keys of single senders ended.
-    announce_at: Option<u64>,
+    /// Epochs and leaves whose keys end before those of the others, and when.
+    retiring: BTreeMap<(u64, u32), u64>,
 }
 
 impl fmt::Debug for Schedule {
@@ -309,8 +314,8 @@ impl Schedule {
             (opened.keys.epoch, leaf, info.sender.clone())
         };
         // Who was removed could still speak as this sender in an epoch that it left.
-        let mut retired = false;
-        for (_, old) in self.epochs.range_mut(..epoch) {
+        let retire_at = self.now.saturating_add(RETIRE_MS);
+        for (&number, old) in self.epochs.range(..epoch) {
             let is_over = old.removed_in.is_some_and(|removed_in| removed_in <= epoch);
             if is_over && !old.opened.retired.contains(&leaf) {
                 let same = old
@@ -319,14 +324,10 @@ impl Schedule {
                     .leaves
                     .iter()
                     .filter(|(_, info)| info.sender == sender);
-                let same: Vec<u32> = same.map(|(&leaf, _)| leaf).chain([leaf]).collect();
-                Arc::make_mut(&mut old.opened.retired).extend(same);
-                retired = true;
+                for leaf in same.map(|(&leaf, _)| leaf).chain([leaf]) {
+                    self.retiring.entry((number, leaf)).or_insert(retire_at);
+                }
             }
-        }
-        if retired {
-            self.announce_at
-                .get_or_insert(self.now.saturating_add(COALESCE_MS));
         }
         let switched = self.go_on_if_possible(epoch);
         self.settle();
@@ -349,7 +350,7 @@ impl Schedule {
         self.changed |= !self.epochs.is_empty();
         self.epochs.clear();
         self.position = None;
-        self.announce_at = None;
+        self.retiring.clear();
         self.settle();
     }
 
@@ -362,9 +363,22 @@ impl Schedule {
         self.epochs
             .retain(|_, epoch| epoch.opened.expires_at.is_none_or(|at| now < at));
         self.changed |= self.epochs.len() != before;
-        if self.announce_at.is_some_and(|at| at <= now) {
-            self.announce_at = None;
-            self.changed = true;
+        self.retire();
+    }
+
+    /// Ends the old keys of senders that went on, those that are due soon together with those that are due.
+    fn retire(&mut self) {
+        self.retiring
+            .retain(|(epoch, _), _| self.epochs.contains_key(epoch));
+        if self.retiring.values().all(|&at| self.now < at) {
+            return;
+        }
+        let soon = self.now.saturating_add(COALESCE_MS);
+        for ((epoch, leaf), _) in self.retiring.extract_if(.., |_, at| *at <= soon) {
+            if let Some(old) = self.epochs.get_mut(&epoch) {
+                Arc::make_mut(&mut old.opened.retired).insert(leaf);
+                self.changed = true;
+            }
         }
     }
 
@@ -382,7 +396,8 @@ impl Schedule {
             .filter(|here| here.can_seal(self.now))
             .and_then(|here| here.seal_until);
         let ends = self.epochs.values().filter_map(|epoch| epoch.opened.expires_at);
-        switches.chain(leave).chain(ends).chain(self.announce_at).min()
+        let retire = self.retiring.values().copied();
+        switches.chain(leave).chain(ends).chain(retire).min()
     }
 
     /// Since the last call a key appeared, changed or expired, or sealing began or ended: `keys-changed` must be emitted,

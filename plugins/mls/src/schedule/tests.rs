@@ -211,7 +211,7 @@ fn after_a_remove_it_goes_on_within_250_ms_and_the_old_epoch_lives_2_seconds() {
 }
 
 #[test]
-fn after_a_remove_a_sender_who_went_on_has_no_old_keys() {
+fn after_a_remove_the_old_keys_of_a_sender_who_went_on_end_soon() {
     let mut schedule = started(7);
     // On leaf 6 is who was on leaf 2 before.
     let mut swapped = removing(8, 3);
@@ -220,17 +220,23 @@ fn after_a_remove_a_sender_who_went_on_has_no_old_keys() {
     schedule.enter(100, swapped).unwrap();
     schedule.peer_opened(110, kid(1, 8)).unwrap();
     assert_eq!(schedule.take_changed(), Some(8), "the switch");
-    let opens = |schedule: &Schedule, leaf| schedule.receiver_key(110, kid(leaf, 7)).is_some();
-    assert_eq!([1, 2, 3].map(|leaf| opens(&schedule, leaf)), [false, true, true]);
     schedule.peer_opened(120, kid(6, 8)).unwrap();
-    assert_eq!([1, 2, 3].map(|leaf| opens(&schedule, leaf)), [false, false, true]);
-    assert_eq!(schedule.peer_opened(120, kid(2, 7)), None);
-    // Announced together.
+    let opens = |schedule: &Schedule| [1, 2, 3].map(|leaf| schedule.receiver_key(0, kid(leaf, 7)).is_some());
+    let end = 110 + RETIRE_MS;
+    schedule.tick(end - 1);
+    assert_eq!(
+        opens(&schedule),
+        [true, true, true],
+        "its other streams may be late"
+    );
     assert_eq!(
         (schedule.take_changed(), schedule.next_deadline()),
-        (None, Some(110 + COALESCE_MS))
+        (None, Some(end))
     );
-    schedule.tick(110 + COALESCE_MS);
+    // The second one is due 10 ms later, and ends together with the first.
+    schedule.tick(end);
+    assert_eq!(opens(&schedule), [false, false, true]);
+    assert_eq!(schedule.peer_opened(end, kid(2, 7)), None);
     assert_eq!(
         (schedule.take_changed(), schedule.next_deadline()),
         (Some(8), Some(2_100))
