@@ -511,17 +511,18 @@ impl<S: Store> Room<S> {
                 .is_none_or(|new| !new.identity.same_as(&old.identity))
         });
         let mut gone_leaves = Vec::new();
+        // Nearly everybody is where they were: only for the others the whole roster is searched.
+        let has = |roster: &Roster, leaf: u32, who: &Identity| {
+            roster.get(&leaf).is_some_and(|there| there.identity.same_as(who))
+                || roster.values().any(|anybody| anybody.identity.same_as(who))
+        };
         let mut events = vec![Event::EpochChanged {
             epoch: current.group.epoch(),
             code: code_of(current),
             members: u32::try_from(current.roster.len()).unwrap_or(u32::MAX),
         }];
         for (leaf, old) in &old_roster {
-            let gone = !current
-                .roster
-                .values()
-                .any(|new| new.identity.same_as(&old.identity));
-            if gone {
+            if !has(&current.roster, *leaf, &old.identity) {
                 gone_leaves.push(old.clone());
                 let by = if leaving.contains(leaf) { "" } else { by };
                 events.push(Event::MemberLeft {
@@ -531,8 +532,7 @@ impl<S: Store> Room<S> {
             }
         }
         for (leaf, new) in &current.roster {
-            let known = old_roster.values().any(|old| old.identity.same_as(&new.identity));
-            if !known && *leaf != own {
+            if *leaf != own && !has(&old_roster, *leaf, &new.identity) {
                 events.push(Event::MemberJoined(member_of(*leaf, &new.identity, false)));
             }
         }

@@ -33,13 +33,23 @@ pub struct Ca {
 
 impl Ca {
     pub fn new(name: &str) -> Self {
-        let validity = Validity::days(BEGINNING, 3650);
+        Self::at(name, BEGINNING)
+    }
+
+    /// One whose certificate begins at that time, in unix seconds.
+    pub fn at(name: &str, beginning: u64) -> Self {
+        let validity = Validity::days(beginning, 3650);
         let authority = Authority::root(name, IdentityKey::generate().unwrap(), validity).unwrap();
         Self { authority }
     }
 
     /// An identity, always with the same key for the same name.
     pub fn identity(&self, id: &str, roles: &[Role]) -> Identity {
+        self.identity_at(id, roles, BEGINNING)
+    }
+
+    /// The same, valid from that time, in unix seconds.
+    pub fn identity_at(&self, id: &str, roles: &[Role], beginning: u64) -> Identity {
         let mut seed = [7; 32];
         seed[..id.len()].copy_from_slice(id.as_bytes());
         let key = IdentityKey::from_seed(&seed);
@@ -50,7 +60,7 @@ impl Ca {
         };
         let (chain, _) = self
             .authority
-            .issue(key.public(), &subject, Validity::days(BEGINNING, 365))
+            .issue(key.public(), &subject, Validity::days(beginning, 365))
             .unwrap();
         Identity {
             seed,
