@@ -249,12 +249,12 @@ impl Bench {
             self.bare.follow(&self.world);
         }
         assert_eq!(self.world.members(0).len(), self.members);
-        for endpoint in &mut self.world.endpoints {
+        for endpoint in &self.world.endpoints {
             assert_eq!(endpoint.room.as_ref().unwrap().state(), State::Ready);
         }
     }
 
-    /// Both sides commit in turns.
+    /// Both sides commit in turns, each reading what the other made.
     fn measure(&mut self, what: &str) {
         let mut ours = [(); 3].map(|()| Column::default());
         let mut bare = [(); 3].map(|()| Column::default());
