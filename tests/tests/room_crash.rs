@@ -187,6 +187,28 @@ impl Call {
         }
     }
 
+    /// The posture report that it makes now is genuine and says what its status says, unless that just changes.
+    fn check_posture(&self, who: usize) {
+        let before = self.status(who);
+        let Some(Reply::Ok(report)) = self.ask(who, &Request::Ask(Query::Posture { nonce: None })) else {
+            panic!("{} makes no posture report", NAMES[who]);
+        };
+        let (Some(status), after) = (&before, self.status(who)) else {
+            panic!("{} has no status", NAMES[who]);
+        };
+        if after.is_some_and(|after| after.epoch_code == status.epoch_code && after.state == status.state) {
+            let report = self.clinic.verify(report.to_string().as_bytes()).unwrap();
+            let holders: Vec<_> = report.key_holders.iter().map(|holder| &holder.id).collect();
+            let members: Vec<_> = status.members.iter().map(|member| &member.id).collect();
+            assert_eq!(
+                (report.epoch, &report.epoch_code),
+                (status.epoch, &status.epoch_code)
+            );
+            assert_eq!(holders, members);
+            assert_eq!(report.signer.id, NAMES[who]);
+        }
+    }
+
     /// Waits until all three are ready in one epoch; gives it.
     fn agree(&mut self, after: &str) -> u64 {
         let end = Instant::now() + LIMIT;
@@ -200,7 +222,9 @@ impl Call {
                         && status.epoch_code == well[0].epoch_code
                 });
             if together {
-                return well[0].epoch;
+                let epoch = well[0].epoch;
+                (0..NAMES.len()).for_each(|who| self.check_posture(who));
+                return epoch;
             }
             if Instant::now() > end {
                 let printed: Vec<_> = self.running.iter().flatten().map(Running::printed).collect();

@@ -472,7 +472,8 @@ fn properties() -> Vec<glib::ParamSpec> {
         text(
             "posture-file",
             "Posture report",
-            "File in which the signed posture report is kept current (JSON, replaced atomically)",
+            "File in which the signed posture report is kept current (JSON, replaced atomically, removed when this endpoint \
+             is out of the room)",
         ),
         glib::ParamSpecEnum::builder::<State>("state")
             .nick("State")
