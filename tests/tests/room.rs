@@ -406,8 +406,8 @@ fn what_is_missing_is_said_with_what_to_do() {
 
 /// The last message of this name that one of them posted.
 fn last(party: &Party, by: &str, name: &str) -> Option<gst::Structure> {
-    let said = party.said(name).into_iter().filter(|(who, ..)| who == by);
-    said.last().map(|(_, structure, _)| structure)
+    let mut said = party.said(name).into_iter().filter(|(who, ..)| who == by);
+    said.next_back().map(|(_, structure, _)| structure)
 }
 
 fn refusals(party: &Party, by: &str) -> Vec<(String, String)> {
