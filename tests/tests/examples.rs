@@ -245,7 +245,7 @@ fn readme_relay_forwards_to_readme_receiver_and_interrupting_prints_statistics()
     sandbox.key_file("keys", KEYS);
     let [sender, relay, receiver] = with_free_ports(
         [
-            readme_command(&["rtpsframepay", "udpsink"]),
+            readme_command(&["key-file=keys kid=1", "rtpsframepay", "udpsink"]),
             readme_command(&["sframeguard", "udpsink"]),
             readme_command(&["udpsrc port=5010", "vp8dec"]),
         ],

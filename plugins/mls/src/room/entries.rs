@@ -147,11 +147,11 @@ impl<S: Store> Room<S> {
             return self.commit_while_rejoining(sequence, hash, commit, epoch);
         }
         if self.current.is_none() {
-            // The first valid one wins; a joiner cannot judge, but a second one of an epoch can only have lost,
-            // unless the first was refused: then the key package is answered again.
+            // The first valid one wins, and a joiner cannot judge: it goes with a later one if others do.
+            let rival = (!first).then_some((hash, epoch));
             return match welcome {
-                Some(welcome) if first => self.welcome_entry(welcome),
-                _ => Ok(()),
+                Some(welcome) => self.welcome_entry(welcome, rival),
+                None => Ok(()),
             };
         }
         if self.stuck.is_some() {
@@ -201,6 +201,9 @@ impl<S: Store> Room<S> {
                 self.say_ready()
             }
             Err(GroupError::OnlyHere(reason)) => self.cannot_follow(&reason),
+            Err(error @ GroupError::MissingProposal) if self.unread_proposal => {
+                self.cannot_follow(&error.to_string())
+            }
             Err(GroupError::NotForUs) => {
                 // Authored by this leaf, but not in this life: nobody else may hold its key.
                 self.own_unknown_commit();
@@ -319,11 +322,13 @@ impl<S: Store> Room<S> {
             }
         });
         match kept {
-            Ok(from) => {
-                if let Some(from) = from {
-                    self.heard_here(from)?;
-                    self.leaves_since.get_or_insert(self.now.ms);
-                }
+            Ok(Some(from)) => {
+                self.heard_here(from)?;
+                self.leaves_since.get_or_insert(self.now.ms);
+                Ok(())
+            }
+            Ok(None) => {
+                self.own_unknown_proposal();
                 Ok(())
             }
             Err(error) => self.refuse("proposal", "", error),

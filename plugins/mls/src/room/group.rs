@@ -36,6 +36,9 @@ pub enum GroupError {
     /// A certificate did not verify.
     #[error("{0}")]
     Certificate(String),
+    /// A commit of a proposal that is not known here.
+    #[error("it refers to a proposal that is not known")]
+    MissingProposal,
     /// A welcome for somebody else.
     #[error("a welcome for somebody else")]
     NotForUs,
@@ -579,6 +582,9 @@ fn classify<E: std::fmt::Display>(error: ProcessMessageError<E>) -> GroupError {
     let text = error.to_string();
     let only_here = match error {
         ProcessMessageError::StorageError(_) => return store_error(text),
+        ProcessMessageError::InvalidCommit(StageCommitError::MissingProposal) => {
+            return GroupError::MissingProposal;
+        }
         ProcessMessageError::InvalidCommit(error) => match error {
             StageCommitError::ConfirmationTagMismatch
             | StageCommitError::MissingDecryptionKey

@@ -190,8 +190,13 @@ impl<S: Store> Room<S> {
         Some(at + (ASK_AGAIN << self.asked.min(4)))
     }
 
-    /// A welcome of a commit that can have won.
-    pub(super) fn welcome_entry(&mut self, welcome: &[u8]) -> Result<(), GroupError> {
+    /// A welcome of a commit that can have won. `rival`: one with its hash and epoch that was not the first of its
+    /// epoch in the log; somebody must be heard in what it began.
+    pub(super) fn welcome_entry(
+        &mut self,
+        welcome: &[u8],
+        rival: Option<([u8; 32], u64)>,
+    ) -> Result<(), GroupError> {
         let sequence = self.cursor;
         let known = self.created.clone();
         let joined = self.transaction(|room| {
@@ -213,15 +218,29 @@ impl<S: Store> Room<S> {
                 .put(ROW_GROUP, current.group.id())
                 .map_err(group::store_error)?;
             room.entered_rows(sequence)?;
+            if let Some((hash, _)) = &rival {
+                room.store.put(ROW_REJOIN, hash).map_err(group::store_error)?;
+            }
             Ok(current)
         });
         match joined {
             Ok(current) => {
                 self.created = Some(current.group.id().to_vec());
                 self.current = Some(current);
-                self.fresh = true;
                 self.key_package = None;
                 self.asked = 0;
+                if let Some((hash, epoch)) = rival {
+                    self.rejoin = Some(Rejoin {
+                        reason: "another commit of the same epoch came before its welcome".into(),
+                        asked: None,
+                        attempts: ATTEMPTS,
+                        commit: Some((hash, epoch, self.now.ms, true)),
+                        oldest: epoch + 1,
+                        follows: false,
+                    });
+                    return Ok(());
+                }
+                self.fresh = true;
                 self.entered(None, "")?;
                 self.entered_commits(true);
                 self.say_ready()
@@ -359,7 +378,7 @@ impl<S: Store> Room<S> {
             self.rejoin = None;
             self.refuse_command(&Command::Resync, None, "nobody helps; nothing has changed");
         } else if rejoin.attempts >= ATTEMPTS {
-            return self.start_over("nobody took the external commit: asking to be let in".into());
+            return self.start_over("nobody is heard where it led: asking to be let in".into());
         }
         Ok(())
     }
@@ -540,6 +559,25 @@ impl<S: Store> Room<S> {
             // Wait for what the others do: a member can forge the sender of an encrypted commit, and then they stay.
             self.suspected_clone.get_or_insert(self.now.ms);
         } else {
+            self.start_rejoin(
+                "the state file is older than the log: it was restored".into(),
+                false,
+            );
+        }
+    }
+
+    /// A proposal that this leaf's key made. Where this life's state does not know it, a commit that refers to it cannot be
+    /// judged here.
+    pub(super) fn own_unknown_proposal(&mut self) {
+        let known = self
+            .current
+            .as_ref()
+            .is_none_or(|current| current.group.leaving().contains(&current.own()));
+        if known {
+            return;
+        }
+        self.unread_proposal = true;
+        if !self.fresh {
             self.start_rejoin(
                 "the state file is older than the log: it was restored".into(),
                 false,

@@ -25,6 +25,7 @@ impl<S: Store> Room<S> {
     pub(super) fn entered_life(&mut self) {
         let now = self.now.ms;
         self.ready.clear();
+        self.unread_proposal = false;
         if let Some(current) = &self.current {
             let roster = &current.roster;
             self.heard.retain(|leaf, _| roster.contains_key(leaf));

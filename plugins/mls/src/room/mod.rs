@@ -223,6 +223,8 @@ pub struct Room<S: Store> {
     stuck: Option<Stuck>,
     rejoin: Option<Rejoin>,
     suspected_clone: Option<u64>,
+    /// Was there a proposal of this leaf's in this epoch that is not known here?
+    unread_proposal: bool,
     info_wanted: Option<u64>,
 
     heard: BTreeMap<u32, u64>,
@@ -281,6 +283,7 @@ impl<S: Store> Room<S> {
             stuck: None,
             rejoin: None,
             suspected_clone: None,
+            unread_proposal: false,
             info_wanted: None,
             heard: BTreeMap::new(),
             ready: BTreeSet::new(),
