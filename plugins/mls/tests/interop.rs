@@ -235,7 +235,7 @@ fn pass<C: MlsConfig + Clone>(world: &mut World, guest: &mut Guest<C>, ms: u64) 
 }
 
 /// A room of two of ours and the guest.
-fn room(encrypted: bool) -> (World, Ca, Guest<impl MlsConfig + Clone + use<>>) {
+fn room(encrypted: bool) -> (World, Ca, Guest<impl MlsConfig + use<>>) {
     let ca = Ca::new("clinic");
     let mut world = World::new();
     let mut settings = World::settings();

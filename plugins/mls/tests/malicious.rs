@@ -540,7 +540,7 @@ fn external_senders_are_let_in() {
     let list = vec![
         required(),
         of(&case.policy),
-        Extension::ExternalSenders(vec![sender].into()),
+        Extension::ExternalSenders(vec![sender]),
     ];
     let record = case.evil.commit(Deed {
         extensions: vec![extensions(list)],

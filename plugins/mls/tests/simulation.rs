@@ -6,7 +6,7 @@
 //! `SIM_SEEDS=0..2000` or `SIM_SEEDS=100..` a range of them, `WORLD_LOUD=1` tells what happens. What happens when, and
 //! to whom, depends on the seed alone; MLS' keys are new in every run.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod world;
 
