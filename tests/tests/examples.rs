@@ -247,7 +247,7 @@ fn readme_relay_forwards_to_readme_receiver_and_interrupting_prints_statistics()
         [
             readme_command(&["key-file=keys kid=1", "rtpsframepay", "udpsink"]),
             readme_command(&["sframeguard", "udpsink"]),
-            readme_command(&["udpsrc port=5010", "vp8dec"]),
+            readme_command(&["udpsrc port=5010", "key-file=keys", "vp8dec"]),
         ],
         &[5000, 5010],
     );
