@@ -8,6 +8,9 @@
 //!      └─────────────────────────────────────────────────────────────┘
 //!                        8 violations in a row
 //! ```
+//!
+//! What is held is given up where a proof begins anew, but for the first changes of KID of a stream that never broke the
+//! form: keys change just when people come, and that is when streams begin.
 
 use gst_e2ee_common::header::Header;
 
@@ -22,6 +25,8 @@ const MAX_STRIKES: u8 = 8;
 /// New KIDs that may follow each other without any of them proving itself: epochs change quickly while a call
 /// fills. Bytes that are no header at all look like a new KID in nearly every packet.
 const MAX_KID_CHANGES: u8 = 4;
+/// New KIDs of a stream without proof that cost it nothing of what is held. What is no SFrame at all has more.
+const MAX_FORGIVEN: u8 = 2;
 /// Violations of a stream without proof that are no accident.
 const UNSEALED_VIOLATIONS: u64 = 3;
 /// Longest extension of a proof, in frame starts.
@@ -273,9 +278,15 @@ impl Stream {
                 self.doubt = false;
             }
             Some(track) => {
+                let new_key = track.kid != header.kid;
                 *track = Track::new(header);
                 self.setbacks = MAX_SETBACKS.min(self.setbacks + 1);
-                judged = Judged::Restart;
+                self.kid_changes = self.kid_changes.saturating_add(1);
+                // Somebody joined just as the stream began: its first keyframe still counts.
+                let forgiven = new_key && self.stats.violations == 0 && self.kid_changes <= MAX_FORGIVEN;
+                if !forgiven {
+                    judged = Judged::Restart;
+                }
             }
             None => self.current = Some(Track::new(header)),
         }
@@ -283,6 +294,7 @@ impl Stream {
         if self.current.is_some_and(|track| track.starts >= needed) {
             self.proven = true;
             self.ever_proven = true;
+            self.kid_changes = 0;
             self.setbacks = 0;
             self.strikes = 0;
             self.doubt = false;

@@ -388,12 +388,16 @@ fn nothing_held_before_a_violation_is_released_after_it() {
 }
 
 #[test]
-fn a_key_change_before_the_proof_begins_it_anew() {
+fn key_after_key_before_the_proof_gives_up_what_is_held() {
     let mut relay = Relay::new(Config::default());
-    relay.send_all(&[whole_of(SSRC, 1, 5, 1), whole_of(SSRC, 2, 5, 2)]);
-    let good: Vec<_> = (3..=6).map(|n| whole_of(SSRC, n, 6, u64::from(n))).collect();
-    relay.send_all(&good);
+    let keys = (1..=3).map(|n| whole_of(SSRC, n, n.into(), 1));
+    relay.send_all(&keys.collect::<Vec<_>>());
+    assert_eq!(relay.guard.held_packets(), 3);
+    // The third new one; each made the proof one start longer.
+    let good: Vec<_> = (4..=9).map(|n| whole_of(SSRC, n, 6, u64::from(n))).collect();
+    assert_eq!(relay.send_all(&good).last(), Some(&Sent::Release));
     assert_eq!(relay.out, good);
+    assert_eq!(relay.guard.totals().dropped_unproven, 3);
     // So does a counter that leaps.
     let mut relay = Relay::new(Config::default());
     relay.send_all(&[whole(1, 1), whole(2, 2), whole(3, 65_539)]);
@@ -402,6 +406,24 @@ fn a_key_change_before_the_proof_begins_it_anew() {
     let mut relay = Relay::new(Config::default());
     relay.send_all(&[whole(1, 1), whole(2, 65_537), whole(3, 131_073)]);
     assert!(relay.stream(SSRC).proven);
+}
+
+#[test]
+fn keys_that_change_as_a_stream_begins_cost_it_nothing() {
+    // Two members join in the first tenth of a second: the keyframe is still needed.
+    let mut relay = Relay::new(Config::default());
+    let mut packets = frame(10, 0, 5);
+    packets.extend([whole_of(SSRC, 15, KID + 16, 1), whole_of(SSRC, 16, KID + 16, 2)]);
+    packets.extend((3..8).map(|ctr| whole_of(SSRC, 14 + ctr, KID + 32, ctr.into())));
+    let sent = relay.send_all(&packets);
+    assert_eq!(sent.last(), Some(&Sent::Release), "{sent:?}");
+    assert_eq!(relay.out, packets);
+    assert_eq!(relay.guard.totals().dropped(), 0);
+    // What broke the form in between is another matter.
+    let mut relay = Relay::new(Config::default());
+    relay.send_all(&[whole(1, 1), rtp_as(SSRC, 2, 96, 6000, true, &[0x1f, 1, 2])]);
+    relay.send_all(&[whole(3, 3), whole_of(SSRC, 4, KID + 16, 4)]);
+    assert_eq!(relay.guard.held_packets(), 1);
 }
 
 #[test]
