@@ -231,5 +231,7 @@ fn eight_members_race_to_commit_300_epochs_and_nobody_loses_a_wish() {
         "{won} commits in {:?}, {lost} lost their race, at most {most} for one wish",
         began.elapsed()
     );
+    // Some races until a member says that it waits, then one for each who waits longer; and what was on its way already.
+    assert!(most <= 3 * MEMBERS as u64, "one wish lost {most} races");
     assert!(lost <= won * MEMBERS as u64, "{lost} lost for {won} won");
 }

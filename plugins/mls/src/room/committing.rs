@@ -4,6 +4,7 @@ use openmls::prelude::{KeyPackage, LeafNodeIndex, Sender};
 
 use super::entries::hash;
 use super::group::{self, Group, GroupError, Plan};
+use super::queue::PATIENT;
 use super::{Command, Event, Output, ROW_PENDING, Room, view};
 use crate::identity::Identity;
 use crate::policy::{Act, Policy};
@@ -15,6 +16,8 @@ use crate::store::Store;
 const TURN: u64 = 1000;
 /// An own commit that did not come back for so long is appended again, in milliseconds.
 const PATIENCE: u64 = 5000;
+/// A wish waits at most so long for everybody to be in the epoch, in milliseconds.
+const SETTLE: u64 = 250;
 /// Most members that one commit adds: more make a commit that nobody wants to read in one piece.
 const CHUNK: usize = 64;
 /// Most key packages that wait.
@@ -250,6 +253,7 @@ impl<S: Store> Room<S> {
             Ok(before)
         })?;
         self.counters.commits_won += 1;
+        self.lost_in_a_row = 0;
         if let Some(pending) = self.pending.take() {
             if !pending.of_an_earlier_life {
                 self.fresh = true;
@@ -261,6 +265,7 @@ impl<S: Store> Room<S> {
         self.last_own_commit = self.now.ms;
         self.update_due = None;
         let own = self.current.as_ref().map_or(0, |c| c.own());
+        self.queue.done(own);
         self.heard.insert(own, self.now.ms);
         let by = self.own.identity().subject.clone();
         self.entered(Some(before), &by)?;
@@ -269,8 +274,53 @@ impl<S: Store> Room<S> {
     }
 
     pub(super) fn lost_race(&mut self) -> Result<(), GroupError> {
-        self.counters.commits_lost += 1;
+        self.count_loss();
         self.drop_pending()
+    }
+
+    pub(super) fn count_loss(&mut self) {
+        self.counters.commits_lost += 1;
+        self.lost_in_a_row += 1;
+    }
+
+    /// Who lost race after race asks the others to hold back. In each epoch again: a message of one that is over is not
+    /// read any more.
+    pub(super) fn ask_for_a_turn(&mut self) -> Result<(), GroupError> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let wants = !self.wishes.is_empty() || !self.fresh || self.turn_due().is_some();
+        if self.lost_in_a_row < PATIENT || !wants {
+            return Ok(());
+        }
+        self.queue.add(current.own(), self.now.ms);
+        self.say_waiting()
+    }
+
+    /// Until when this member holds back for those who wait longer.
+    fn held_until(&self) -> Option<u64> {
+        if self.wish_protects() {
+            return None;
+        }
+        self.queue.hold_until(self.current.as_ref()?.own(), self.now.ms)
+    }
+
+    /// From when on wishes are committed in this epoch: when all members are in it, so that all have the same chance, and
+    /// keys do not change faster than media can follow.
+    fn settled_at(&self) -> u64 {
+        if self.wish_protects() || self.all_ready() {
+            0
+        } else {
+            self.epoch_since + SETTLE
+        }
+    }
+
+    /// What protects somebody does not wait.
+    fn wish_protects(&self) -> bool {
+        self.wishes.front().is_some_and(|wish| {
+            matches!(
+                wish.command,
+                Command::Remove { .. } | Command::SetRecording { on: false }
+            )
+        })
     }
 
     pub(super) fn drop_pending(&mut self) -> Result<(), GroupError> {
@@ -373,13 +423,12 @@ impl<S: Store> Room<S> {
             Some(pending) => pending.sent.map(|sent| sent + PATIENCE),
             None if self.leaving => self.leaves_since.map(|since| since + PATIENCE),
             None => {
-                let waits = !self.fresh || !self.wishes.is_empty();
-                let again = (waits && self.commit_not_before > 0).then_some(0);
-                let due = [again, self.turn_due(), self.rekey_due()]
-                    .into_iter()
-                    .flatten()
-                    .min();
-                due.map(|due| due.max(self.commit_not_before))
+                let wish = (!self.wishes.is_empty()).then(|| self.settled_at());
+                let first = (!self.fresh).then_some(0);
+                let rekey = self.rekey_due().map(|due| due.max(self.settled_at()));
+                let due = [wish, first, self.turn_due(), rekey].into_iter().flatten().min();
+                let not_before = self.commit_not_before.max(self.held_until().unwrap_or(0));
+                due.map(|due| due.max(not_before))
             }
         }
     }
@@ -419,14 +468,15 @@ impl<S: Store> Room<S> {
                 Ok(())
             };
         }
-        if self.commit_not_before > self.now.ms {
+        if self.commit_not_before > self.now.ms || self.held_until().is_some() {
             return Ok(());
         }
         if !self.fresh {
             // Before anything else: an epoch that no earlier life sealed in.
             return self.make_or_wait();
         }
-        while let Some(wish) = self.wishes.front() {
+        let settled = self.settled_at() <= self.now.ms;
+        while let Some(wish) = self.wishes.front().filter(|_| settled) {
             let command = wish.command.clone();
             match self.plan_of(&command) {
                 Ok(Some(plan)) => match self.make(plan, true) {
@@ -444,7 +494,7 @@ impl<S: Store> Room<S> {
                 None => self.look_again(),
             }
         }
-        if self.rekey_due().is_some_and(|due| due <= self.now.ms) {
+        if settled && self.rekey_due().is_some_and(|due| due <= self.now.ms) {
             return self.make_or_wait();
         }
         Ok(())

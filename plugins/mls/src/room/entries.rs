@@ -182,12 +182,13 @@ impl<S: Store> Room<S> {
             Ok(applied) => {
                 self.counters.commits_merged += 1;
                 if self.pending.take().is_some() {
-                    self.counters.commits_lost += 1;
+                    self.count_loss();
                 }
                 if let Some(how) = applied.removed {
                     return self.removed(&applied.by, how);
                 }
                 if let Some(leaf) = applied.by.leaf {
+                    self.queue.done(leaf);
                     let suspected = self.suspected_clone;
                     self.hear(leaf);
                     // Its author may not have seen the commit in our name, which came first.
@@ -198,6 +199,7 @@ impl<S: Store> Room<S> {
                 }
                 self.entered(Some(applied.before), &applied.by.subject)?;
                 self.entered_commits(false);
+                self.ask_for_a_turn()?;
                 self.say_ready()
             }
             Err(GroupError::OnlyHere(reason)) => self.cannot_follow(&reason),

@@ -14,6 +14,7 @@ use crate::store::Store;
 const READY: u8 = 1;
 const HEARTBEAT: u8 = 2;
 const STUCK: u8 = 3;
+const WAITING: u8 = 4;
 
 /// So many members, this one included, are heard within a third of `max_silence`, so that everybody hears another.
 const SPEAKERS: usize = 2;
@@ -25,6 +26,7 @@ impl<S: Store> Room<S> {
     pub(super) fn entered_life(&mut self) {
         let now = self.now.ms;
         self.ready.clear();
+        self.epoch_since = now;
         self.unread_proposal = false;
         if let Some(current) = &self.current {
             let roster = &current.roster;
@@ -33,6 +35,7 @@ impl<S: Store> Room<S> {
                 self.heard.entry(*leaf).or_insert(now);
             }
             self.suspects.retain(|leaf| roster.contains_key(leaf));
+            self.queue.retain(|leaf| roster.contains_key(&leaf));
         }
     }
 
@@ -61,20 +64,24 @@ impl<S: Store> Room<S> {
                 self.check_ready();
             }
             [STUCK] => self.somebody_stuck(leaf),
+            [WAITING] => self.queue.add(leaf, self.now.ms),
             // Later versions may say more.
             _ => {}
         }
         Ok(())
     }
 
+    /// Has everybody else said that it is in this epoch?
+    pub(super) fn all_ready(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| {
+            let own = current.own();
+            let mut leaves = current.roster.keys();
+            leaves.all(|leaf| *leaf == own || self.ready.contains(leaf))
+        })
+    }
+
     fn check_ready(&mut self) {
-        let Some(current) = &self.current else { return };
-        let own = current.own();
-        if current
-            .roster
-            .keys()
-            .all(|leaf| *leaf == own || self.ready.contains(leaf))
-        {
+        if let Some(current) = self.current.as_ref().filter(|_| self.all_ready()) {
             self.outputs.push_back(Output::AllReady(current.group.epoch()));
         }
     }
@@ -94,6 +101,10 @@ impl<S: Store> Room<S> {
 
     pub(super) fn say_stuck(&mut self) -> Result<(), GroupError> {
         self.say(STUCK)
+    }
+
+    pub(super) fn say_waiting(&mut self) -> Result<(), GroupError> {
+        self.say(WAITING)
     }
 
     fn say(&mut self, what: u8) -> Result<(), GroupError> {

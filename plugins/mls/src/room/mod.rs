@@ -14,6 +14,7 @@ mod event;
 mod group;
 mod joining;
 mod life;
+mod queue;
 mod status;
 mod view;
 
@@ -34,6 +35,7 @@ use crate::store::Store;
 
 use committing::{Candidate, Pending, Wish};
 use joining::{ROW_REJOIN, Rejoin, Stuck};
+use queue::Queue;
 
 /// The time, twice: what may jump is used for certificates only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +208,9 @@ pub struct Room<S: Store> {
     asked: u32,
     pending: Option<Pending>,
     wishes: VecDeque<Wish>,
+    queue: Queue,
+    /// Races that were lost since the last one that was won.
+    lost_in_a_row: u32,
     candidates: Vec<Candidate>,
     refused: VecDeque<[u8; 32]>,
     /// Time of the last leaf of those who left.
@@ -229,6 +234,8 @@ pub struct Room<S: Store> {
 
     heard: BTreeMap<u32, u64>,
     ready: BTreeSet<u32>,
+    /// When the present epoch began here.
+    epoch_since: u64,
     stale: bool,
     sealing: Option<bool>,
     accepted: Option<bool>,
@@ -270,6 +277,8 @@ impl<S: Store> Room<S> {
             asked: 0,
             pending: None,
             wishes: VecDeque::new(),
+            queue: Queue::default(),
+            lost_in_a_row: 0,
             candidates: Vec::new(),
             refused: VecDeque::new(),
             gone: BTreeMap::new(),
@@ -287,6 +296,7 @@ impl<S: Store> Room<S> {
             info_wanted: None,
             heard: BTreeMap::new(),
             ready: BTreeSet::new(),
+            epoch_since: 0,
             stale: false,
             sealing: None,
             accepted: None,
