@@ -286,7 +286,9 @@ impl<S: Store> Room<S> {
     /// Who lost race after race asks the others to hold back. In each epoch again: a message of one that is over is not
     /// read any more.
     pub(super) fn ask_for_a_turn(&mut self) -> Result<(), GroupError> {
-        let Some(current) = &self.current else { return Ok(()) };
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
         let wants = !self.wishes.is_empty() || !self.fresh || self.turn_due().is_some();
         if self.lost_in_a_row < PATIENT || !wants {
             return Ok(());

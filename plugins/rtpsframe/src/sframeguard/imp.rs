@@ -12,8 +12,9 @@
 //!
 //! - **Proof**: `proof-frames` frame starts of one KID, in sequence, with minimal headers and counters that
 //!   advance. Each violation, change of KID or leap of the counter before that begins the proof anew, drops what was
-//!   held and makes the proof one frame start longer (8 at most). Four times as many starts are needed where no
-//!   descriptor byte is in the payload (`packetization=codec`).
+//!   held (but for the first two changes of KID of a stream that never broke the form: somebody joined) and makes the
+//!   proof one frame start longer (8 at most). Four times as many starts are needed where no descriptor byte is in the
+//!   payload (`packetization=codec`).
 //! - **Afterwards**: a new KID has to prove itself, while its packets pass; at most 4 new KIDs may follow each other
 //!   without that. 8 violations in a row, and the stream is held again until it gives a new proof.
 //! - **Loss** is no violation: the rest of a frame whose start is missing passes. Packets up to 512 behind the
