@@ -8,10 +8,10 @@
 //! | action `sender-key(stream: string) -> GstStructure` | a sender needs a key: at its first frame, after `keys-changed`, and when its counters are used up | `sframe-sender-key` with `kid` u64, `cipher-suite` u32 (IANA number), `base-key` GBytes, `counter` u64 (first), `counter-end` u64 (exclusive), `epoch` u64. NULL: no key now, the frame is dropped. Every answer must be a range of counters that was never given out for this key and KID. A sender goes on with what it has, and leaves the answer unused, while the answer has the same base key and either the same KID or the same epoch (other than 0) |
 //! | action `receiver-key(kid: u64) -> GstStructure` | a frame of an unknown KID arrives, and again after `keys-changed` | `sframe-receiver-key` with `cipher-suite` u32, `base-key` GBytes, `epoch` u64, `leaf` u32, `sender` string. NULL: unknown, the frame waits or is dropped |
 //! | action `frame-opened(kid: u64)` | the first frame of a KID authenticated | none. Only authenticated frames may cause a sender to switch to a new epoch |
-//! | action `room-state(epoch: u64) -> GstStructure` | somebody asks what held in that epoch | `sframe-room-state` with claim, recording on or off, consent reference, policy digest. NULL: unknown |
+//! | action `room-state(epoch: u64) -> GstStructure` | somebody asks what held in that epoch; the largest u64 asks for the latest epoch that is known | `sframe-room-state` with `epoch` u64 and the fields of [`room_state`](crate::room_state): where this endpoint stands, claim, recording, consent, recipients and more. NULL: unknown |
 //! | action `sign(purpose: string, data: GBytes) -> GBytes` | somebody needs this endpoint's signature | the signature, under a context label of its own for each purpose. NULL: refused |
 //! | `keys-changed(epoch: u64)` | a key appeared, changed or expired | senders ask again, receivers look again at all that they cached |
-//! | `room-changed(epoch: u64)` | anything that `room-state` reports changed | |
+//! | `room-changed(epoch: u64)` | an epoch began, before anything is opened in it; or where this endpoint stands changed: at once, for who records must stop when the room is stale or it is out | |
 //!
 //! No signal may be emitted while the source holds a lock that an action takes.
 //!
@@ -27,6 +27,7 @@ use std::ops::Range;
 use zeroize::Zeroizing;
 
 use crate::cipher_suite::CipherSuite;
+use crate::room_state::{LATEST, ROOM_STATE, RoomState};
 
 /// Field of the context's structure that holds the key source.
 pub const CONTEXT_FIELD: &str = "keyring";
@@ -197,9 +198,17 @@ impl KeySource {
         self.0.emit_by_name::<()>("frame-opened", &[&kid]);
     }
 
-    /// What held in the room in that epoch; `None` where the source does not know.
-    pub fn room_state(&self, epoch: u64) -> Option<gst::Structure> {
-        self.emit("room-state", &[&epoch])
+    /// What held in the room in that epoch, or in the latest one ([`LATEST`]); `None` where the source does not know.
+    pub fn room_state(&self, epoch: u64) -> Result<Option<RoomState>, ContractError> {
+        const SIGNAL: &str = "room-state";
+        let Some(s) = self.ask(SIGNAL, &[&epoch], ROOM_STATE)? else {
+            return Ok(None);
+        };
+        let state = RoomState::from_structure(&s)?;
+        if epoch != LATEST && state.epoch != epoch {
+            return Err(bad_field(SIGNAL, "epoch"));
+        }
+        Ok(Some(state))
     }
 
     /// This endpoint's signature over `data`, under the context label of `purpose`; `None` where it refuses.
@@ -212,7 +221,7 @@ impl KeySource {
         self.connect("keys-changed", f)
     }
 
-    /// Calls `f` with the epoch whenever the state of the room changed.
+    /// Calls `f` with the epoch whenever an epoch began or where this endpoint stands changed.
     pub fn connect_room_changed(&self, f: impl Fn(u64) + Send + Sync + 'static) -> Connection {
         self.connect("room-changed", f)
     }

@@ -10,6 +10,9 @@ pub mod caps_table;
 pub mod cipher_suite;
 pub mod descriptor;
 pub mod header;
+#[cfg(feature = "identity")]
+pub mod identity;
 pub mod key_source;
 pub mod meta;
 pub mod rate_limit;
+pub mod room_state;

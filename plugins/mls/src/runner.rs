@@ -4,17 +4,20 @@
 //! [`View`] that is replaced as a whole.
 
 use std::collections::HashMap;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use gst_e2ee_common::room_state::Standing;
+
 use crate::codes::{IdentityKey, pair_code};
 use crate::control::{Codes, PairCode, Query, Reply, Request};
 use crate::delivery::{Appended, Delivery, DeliveryError};
 use crate::identity::{Identity, OwnIdentity};
-use crate::keyring::{RoomState, Shared};
+use crate::keyring::Shared;
 use crate::posture;
 use crate::record::Record;
 use crate::room::{Command, Event, GroupError, Input, MLS_SUITE, Now, Output, Room, Settings, State, Status};
@@ -258,6 +261,16 @@ fn now(shared: &Shared) -> Now {
     }
 }
 
+/// Where an endpoint stands, as the key source says it.
+fn standing(state: State) -> Standing {
+    match state {
+        State::Joining => Standing::Joining,
+        State::Ready | State::Transition => Standing::Ready,
+        State::Stale => Standing::Stale,
+        State::Evicted => Standing::Evicted,
+    }
+}
+
 /// What the thread has.
 struct Run {
     room: Room<SqliteStore>,
@@ -285,6 +298,12 @@ impl Run {
         }
         self.shared.set_listener(None);
         self.shared.with_schedule(|schedule, _| schedule.forget_all());
+        // Who is evicted stays it; else the room may be run again.
+        let end = match self.room.state() {
+            State::Evicted => Standing::Evicted,
+            _ => Standing::Joining,
+        };
+        self.shared.publish_standing(end);
         // Nothing is heard of this room any more.
         self.publish();
     }
@@ -426,19 +445,17 @@ impl Run {
                 }
             }
             Output::AppendCommit { after, record } => return self.append_commit(after, &record),
-            Output::Event(event) => self.host.event(event),
-            Output::Epoch(keys) => {
+            Output::Event(event) => {
+                // First to who records: it must stop.
+                if let Event::State(state) = event {
+                    self.shared.publish_standing(standing(state));
+                }
+                self.host.event(event);
+            }
+            Output::Epoch(mut keys) => {
                 let epoch = keys.epoch;
                 // What holds in the epoch must be known before anything is opened in it.
-                if let Some(policy) = self.room.policy() {
-                    let state = RoomState {
-                        claim: policy.claim.to_string(),
-                        recording: policy.recording,
-                        consent: policy.consent.clone(),
-                        policy_digest: hex::encode(policy.digest()),
-                    };
-                    self.shared.publish_room(epoch, state);
-                }
+                self.shared.publish_room(mem::take(&mut keys.room));
                 let entered = self
                     .shared
                     .with_schedule(|schedule, now| schedule.enter(now, *keys));

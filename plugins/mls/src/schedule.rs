@@ -33,6 +33,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gst_e2ee_common::cipher_suite::CipherSuite;
+use gst_e2ee_common::room_state::RoomState;
 use zeroize::Zeroizing;
 
 use table::{Keys, Opened};
@@ -85,6 +86,8 @@ pub struct EpochKeys {
     pub removed_somebody: bool,
     /// Whether this process may seal in it.
     pub sealing: bool,
+    /// What holds in the room in it, for those who ask the key source.
+    pub room: RoomState,
 }
 
 impl fmt::Debug for EpochKeys {

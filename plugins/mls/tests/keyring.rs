@@ -6,15 +6,21 @@
 )]
 
 use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_e2ee_common::key_source::KeySource;
-use gstmls::keyring::{Keyring, RoomState};
+use gst_e2ee_common::room_state::{LATEST, RoomState, Standing};
+use gstmls::identity::issue::{Authority, Subject, Validity, certificate_pem, chain_pem};
+use gstmls::identity::{self, IdentityKey, Role};
+use gstmls::keyring::Keyring;
 use gstmls::schedule::{
     EpochKeys, KEEP_AFTER_REMOVE_MS, KEEP_MS, Layout, LeafInfo, SWITCH_AFTER_REMOVE_MS, SWITCH_MS,
 };
@@ -27,6 +33,7 @@ fn init() {
     INIT.call_once(|| {
         gst::init().unwrap();
         gstsframe::plugin_register_static().unwrap();
+        gstmls::plugin_register_static().unwrap();
     });
 }
 
@@ -58,6 +65,7 @@ fn keys(group: &str, epoch: u64, own_leaf: u32, gone: &[u32]) -> EpochKeys {
         own_leaf,
         removed_somebody: false,
         sealing: true,
+        room: RoomState::default(),
     }
 }
 
@@ -107,7 +115,8 @@ fn it_is_a_key_source_with_every_part_of_the_contract() {
     let source = KeySource::from_context(&keyring.context("x")).unwrap();
     assert!(source.sender_key("s").unwrap().is_none());
     assert!(source.receiver_key(17).unwrap().is_none());
-    assert!(source.room_state(0).is_none());
+    assert!(source.room_state(0).unwrap().is_none());
+    assert!(source.room_state(LATEST).unwrap().is_none());
     assert!(source.sign("recording", b"data").is_none());
     source.frame_opened(17);
 
@@ -136,34 +145,207 @@ fn what_held_in_the_room_is_told_epoch_by_epoch() {
     let keyring = Keyring::new();
     let source = KeySource::new(keyring.clone().upcast()).unwrap();
     let changed = announced(&keyring, "room-changed");
-    let mut state = RoomState {
-        claim: "strict".into(),
-        recording: false,
-        consent: None,
-        policy_digest: "d1".into(),
+    let state = |epoch, recording, consent: Option<&str>| RoomState {
+        epoch,
+        standing: Some(Standing::Joining),
+        room_id: Some("a0".into()),
+        claim: Some("recorded".into()),
+        recording: Some(recording),
+        recorder: Some(true),
+        leaf: Some(2),
+        consent: consent.map(Into::into),
+        recipients: Some(vec!["f1".into()]),
+        policy_digest: Some("d1".into()),
+        ..RoomState::default()
     };
-    keyring.shared().publish_room(1, state.clone());
-    keyring.shared().publish_room(2, state.clone());
-    state.recording = true;
-    state.consent = Some("c".into());
-    keyring.shared().publish_room(3, state);
-    assert_eq!(taken(&changed), [1, 3]);
-    let told = |epoch: u64| {
-        let state = source.room_state(epoch).unwrap();
-        assert_eq!(state.name(), "sframe-room-state");
-        assert_eq!(state.get::<u64>("epoch").unwrap(), epoch);
-        assert_eq!(state.get::<&str>("claim").unwrap(), "strict");
-        assert_eq!(state.get::<&str>("policy-digest").unwrap(), "d1");
-        (
-            state.get::<bool>("recording").unwrap(),
-            state.get::<String>("consent").unwrap(),
-        )
-    };
+    let states = [
+        state(1, false, None),
+        state(2, false, None),
+        state(3, true, Some("c")),
+    ];
+    for state in &states {
+        keyring.shared().publish_room(state.clone());
+    }
+    assert_eq!(taken(&changed), [1, 2, 3]);
+    for state in states {
+        assert_eq!(source.room_state(state.epoch).unwrap(), Some(state));
+    }
     assert_eq!(
-        [1, 2, 3].map(told),
-        [(false, "".into()), (false, "".into()), (true, "c".into())]
+        source.room_state(LATEST).unwrap(),
+        Some(state(3, true, Some("c")))
     );
-    assert!(source.room_state(4).is_none());
+    assert!(source.room_state(4).unwrap().is_none());
+}
+
+#[test]
+fn who_records_hears_at_once_that_the_room_is_stale_or_it_is_out() {
+    init();
+    let keyring = Keyring::new();
+    let source = KeySource::new(keyring.clone().upcast()).unwrap();
+    let shared = keyring.shared();
+    shared.set_certificates(vec!["pem".into()]);
+    shared.publish_room(RoomState {
+        epoch: 5,
+        ..RoomState::default()
+    });
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let connection = {
+        let (source, heard) = (source.clone(), heard.clone());
+        source.clone().connect_room_changed(move |epoch| {
+            let standing = |epoch| source.room_state(epoch).unwrap().unwrap().standing.unwrap();
+            assert_eq!(standing(LATEST), standing(epoch));
+            heard.lock().unwrap().push((epoch, standing(epoch)));
+        })
+    };
+    for standing in [
+        Standing::Joining,
+        Standing::Ready,
+        Standing::Ready,
+        Standing::Stale,
+        Standing::Ready,
+        Standing::Evicted,
+    ] {
+        shared.publish_standing(standing);
+    }
+    assert_eq!(
+        *heard.lock().unwrap(),
+        [
+            (5, Standing::Ready),
+            (5, Standing::Stale),
+            (5, Standing::Ready),
+            (5, Standing::Evicted)
+        ]
+    );
+    drop(connection);
+    assert_eq!(source.room_state(5).unwrap().unwrap().certificates, ["pem"]);
+}
+
+/// A keyring of the room in this folder, and the key source that it gives.
+fn member(dir: &Path, ca: &Authority, id: &str, role: Role) -> (gst::Element, KeySource) {
+    let private = |name: &str, text: &str| {
+        let path = dir.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    let key = IdentityKey::generate().unwrap();
+    let subject = Subject {
+        id: id.into(),
+        operator: None,
+        roles: vec![role],
+    };
+    let (chain, _) = ca
+        .issue(key.public(), &subject, Validity::days(unix(), 10))
+        .unwrap();
+    let path = |name: String| dir.join(name).display().to_string();
+    let keyring = gst::ElementFactory::make("mlskeyring")
+        .property("id", id)
+        .property("room", "visit")
+        .property(
+            "certificate-file",
+            private(&format!("{id}.pem"), &chain_pem(&chain).unwrap()),
+        )
+        .property(
+            "private-key-file",
+            private(&format!("{id}.key"), &key.to_pem().unwrap()),
+        )
+        .property(
+            "ca-file",
+            private("ca.pem", &certificate_pem(ca.root_certificate()).unwrap()),
+        )
+        .property("state-file", path(format!("{id}.state")))
+        .property("state-key-file", private("state-key", &"5a".repeat(32)))
+        .property("delivery", format!("sqlite:{}", path("rooms.sqlite".into())))
+        .build()
+        .unwrap();
+    if role == Role::Participant {
+        let root = ca.fingerprint();
+        let policy = format!(
+            r#"{{ "claim": "recorded", "recording": true, "admit": [{{ "role": "participant", "root": "{root}" }},
+            {{ "role": "recorder", "root": "{root}" }}], "rights": {{ "remove": "participants" }} }}"#
+        );
+        keyring.set_property("create", true);
+        keyring.set_property("policy-file", private("policy.json", &policy));
+    }
+    keyring.set_state(gst::State::Playing).unwrap();
+    let context = keyring.context(&format!("gst.sframe.keyring/{id}")).unwrap();
+    (keyring, KeySource::from_context(&context).unwrap())
+}
+
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn until(source: &KeySource, what: &str, holds: impl Fn(&RoomState) -> bool) -> RoomState {
+    let end = Instant::now() + Duration::from_secs(40);
+    loop {
+        let state = source.room_state(LATEST).unwrap();
+        if let Some(state) = state.filter(&holds) {
+            return state;
+        }
+        assert!(Instant::now() < end, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_recorder_in_a_room_sees_who_signs_and_that_it_is_removed() {
+    init();
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Authority::root(
+        "clinic",
+        IdentityKey::generate().unwrap(),
+        Validity::days(unix(), 30),
+    )
+    .unwrap();
+    let (anna, room) = member(dir.path(), &ca, "anna", Role::Participant);
+    until(&room, "a room", |state| state.standing == Some(Standing::Ready));
+    let (archive, source) = member(dir.path(), &ca, "archive", Role::Recorder);
+    let state = until(&source, "the recorder is in", |state| {
+        state.standing == Some(Standing::Ready)
+    });
+    assert_eq!((state.recorder, state.recording), (Some(true), Some(true)));
+    assert_eq!(state.room_id, room.room_state(LATEST).unwrap().unwrap().room_id);
+
+    // Whoever sees the chain can check what it signs.
+    let chain = identity::from_pem(&state.certificates).unwrap();
+    let chain = identity::content(&chain).unwrap();
+    let signer = identity::verify(&chain, &[ca.fingerprint()], unix()).unwrap();
+    assert_eq!((signer.subject.as_str(), signer.is_recorder()), ("archive", true));
+    let signature = source.sign("recording", b"facts").unwrap();
+    ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, signer.public_key)
+        .verify(b"gst-e2ee recording v1\0facts", &signature)
+        .unwrap();
+
+    let (told, heard) = mpsc::channel();
+    let connection = source.connect_room_changed(move |_| told.send(()).unwrap());
+    assert!(anna.emit_by_name::<bool>("remove-member", &[&"archive"]));
+    until(&source, "it is out", |state| {
+        state.standing == Some(Standing::Evicted)
+    });
+    assert!(heard.try_iter().count() > 0, "without being asked");
+    drop(connection);
+    let after = source.room_state(state.epoch).unwrap().unwrap();
+    assert_eq!(
+        (after.standing, after.recording),
+        (Some(Standing::Evicted), Some(true))
+    );
+    for keyring in [archive, anna] {
+        keyring.set_state(gst::State::Null).unwrap();
+    }
+    assert!(
+        source
+            .room_state(LATEST)
+            .unwrap()
+            .unwrap()
+            .certificates
+            .is_empty()
+    );
+    // Who was not evicted may come again.
+    assert_eq!(
+        room.room_state(LATEST).unwrap().unwrap().standing,
+        Some(Standing::Joining)
+    );
 }
 
 #[test]

@@ -5,8 +5,16 @@
 mod world;
 
 use gstmls::identity::Role;
+use gstmls::policy::PolicyChange;
 use gstmls::room::{Command, Event, Input, State};
 use world::{Ca, OPEN, World, policy};
+
+const RECORDED: &str = r#"{ "claim": "recorded",
+    "admit": [{ "role": "participant", "root": "ROOT" }, { "role": "recorder", "root": "ROOT" }],
+    "rights": { "recording": "participants", "policy": "participants" },
+    "recipients": ["1111111111111111111111111111111111111111111111111111111111111111"],
+    "consent": "c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0",
+    "retention_days": 30 }"#;
 
 fn room_of(names: &[&str]) -> (World, Ca, Vec<usize>) {
     let ca = Ca::new("clinic");
@@ -196,4 +204,75 @@ fn two_creators_end_in_one_room() {
     }
     world.pass(10_000);
     world.check_agreed(&[0, 1]);
+}
+
+#[test]
+fn who_records_is_told_what_holds_in_each_epoch() {
+    let ca = Ca::new("clinic");
+    let mut world = World::new();
+    let mut settings = World::settings();
+    settings.create = Some(policy(&ca, RECORDED));
+    let anna = world.add(
+        "anna",
+        ca.identity("anna", &[Role::Participant]),
+        settings.clone(),
+    );
+    settings.create = None;
+    world.pass(3000);
+    let archive = world.add("archive", ca.identity("archive", &[Role::Recorder]), settings);
+    world.pass(3000);
+    let joined = world.epoch(archive);
+    for on in [true, false, true] {
+        world.command(anna, Command::SetRecording { on });
+        world.pass(3000);
+    }
+    let withdrawn = PolicyChange::parse(br#"{ "consent": null }"#).unwrap();
+    world.command(
+        anna,
+        Command::SetPolicy {
+            policy: Box::new(withdrawn),
+        },
+    );
+    world.pass(3000);
+    world.check_agreed(&[anna, archive]);
+
+    let states: Vec<_> = world.endpoints[archive]
+        .states
+        .range(joined..)
+        .map(|(_, state)| state)
+        .collect();
+    let told: Vec<_> = states
+        .iter()
+        .map(|state| (state.recording.unwrap(), state.consent.is_some()))
+        .collect();
+    let mut changes = told.clone();
+    changes.dedup();
+    assert_eq!(
+        changes,
+        [
+            (false, true),
+            (true, true),
+            (false, true),
+            (true, true),
+            (true, false)
+        ]
+    );
+    let group = world.endpoints[anna].room.as_ref().unwrap().status().group_id;
+    for state in &states {
+        assert_eq!(state.room_id.as_ref(), Some(&group));
+        assert_eq!(state.claim.as_deref(), Some("recorded"));
+        assert_eq!((state.recorder, state.leaf), (Some(true), Some(1)));
+        assert_eq!(state.recipients.as_deref(), Some(&["11".repeat(32)][..]));
+        assert_eq!((&state.escrow, state.retention_days), (&None, Some(30)));
+    }
+    let others = &world.endpoints[anna].states;
+    for state in states {
+        let other = &others[&state.epoch];
+        assert_eq!(
+            (other.recorder, other.leaf),
+            (Some(false), Some(0)),
+            "anna does not record"
+        );
+        assert_eq!(other.policy_digest, state.policy_digest);
+    }
 }

@@ -136,7 +136,7 @@ fn every_part_of_the_contract_can_be_called() {
     assert_eq!((key.kid, key.epoch, key.counters), (5, 2, 10..20));
     source.frame_opened(9);
     assert_eq!(object.opened(), [9]);
-    assert_eq!(source.room_state(3).unwrap().get::<u64>("epoch").unwrap(), 3);
+    assert_eq!(source.room_state(3).unwrap().map(|state| state.epoch), Some(3));
     assert_eq!(&source.sign("posture", b" data").unwrap()[..], b"posture data");
     let (told, heard) = std::sync::mpsc::channel();
     let connection = {

@@ -3,6 +3,7 @@
 
 use gst::prelude::*;
 use gst_e2ee_common::key_source::KeySource;
+use gst_e2ee_common::room_state::RoomState;
 use gst_e2ee_tests::bench::timed;
 use gstmls::keyring::Keyring;
 use gstmls::schedule::{EpochKeys, Layout, LeafInfo};
@@ -31,6 +32,7 @@ fn keys(epoch: u64) -> EpochKeys {
         own_leaf: 0,
         removed_somebody: false,
         sealing: true,
+        room: RoomState::default(),
     }
 }
 

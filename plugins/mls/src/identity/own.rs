@@ -5,6 +5,7 @@ use std::path::Path;
 use openmls_traits::signatures::{Signer, SignerError};
 use openmls_traits::types::SignatureScheme;
 
+use super::issue::{self, IssueError};
 use super::pem::{LoadError, read_certificates, read_key};
 use super::{Fingerprint, Identity, IdentityError, IdentityKey, chain};
 
@@ -50,6 +51,13 @@ impl OwnIdentity {
     /// The content of the MLS credential: all certificates, the root included.
     pub fn credential_content(&self) -> &[u8] {
         &self.content
+    }
+
+    /// The same certificates, each in PEM: the endpoint's first, the root last.
+    pub fn certificates_pem(&self) -> Result<Vec<String>, IssueError> {
+        let certificates = chain::certificates(&self.content)
+            .map_err(|_| IssueError::Encoding("the own chain cannot be taken apart".to_owned()))?;
+        certificates.into_iter().map(issue::certificate_pem).collect()
     }
 
     /// Who this is.

@@ -54,15 +54,8 @@ impl ObjectImpl for Keyring {
                     })
                     .build(),
                 action("room-state", &[number], |shared, args| {
-                    let epoch = kid_or_epoch(args)?;
-                    let state = shared.room_state(epoch)?;
-                    let structure = gst::Structure::builder("sframe-room-state")
-                        .field("epoch", epoch)
-                        .field("claim", state.claim)
-                        .field("recording", state.recording)
-                        .field("consent", state.consent.unwrap_or_default())
-                        .field("policy-digest", state.policy_digest);
-                    Some(structure.build())
+                    let state = shared.room_state(kid_or_epoch(args)?)?;
+                    Some(state.to_structure())
                 }),
                 action("sign", &[string, bytes], |shared, args| {
                     let purpose = args.get(1)?.get::<String>().ok()?;

@@ -8,7 +8,6 @@ mod purpose;
 mod room_states;
 mod shared;
 
-pub use room_states::RoomState;
 pub use shared::{Clock, Listener, Shared, Signer};
 
 use std::sync::Arc;

@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use gst::glib;
 use gst::prelude::*;
+use gst_e2ee_common::room_state::{RoomState, Standing};
 
 use super::purpose::to_be_signed;
-use super::room_states::{RoomState, RoomStates};
+use super::room_states::RoomStates;
 use crate::schedule::{KeyTable, OpeningKey, PeerOpened, Schedule, SealingKey};
 
 /// Milliseconds of a monotonic clock.
@@ -76,12 +77,24 @@ impl Shared {
         answer
     }
 
-    /// What holds in the room in this epoch. Emits `room-changed` where that is something else than before.
-    pub fn publish_room(&self, epoch: u64, state: RoomState) {
-        let is_new = lock(&self.room_states).insert(epoch, state);
-        if is_new {
+    /// An epoch begins, and this holds in it: to be told before anything is opened in it. Emits `room-changed`.
+    pub fn publish_room(&self, state: RoomState) {
+        let epoch = state.epoch;
+        lock(&self.room_states).insert(state);
+        self.emit("room-changed", epoch);
+    }
+
+    /// Where this endpoint stands with the room. Emits `room-changed` where that is somewhere else than before.
+    pub fn publish_standing(&self, standing: Standing) {
+        let changed = lock(&self.room_states).set_standing(standing);
+        if let Some(epoch) = changed {
             self.emit("room-changed", epoch);
         }
+    }
+
+    /// The chain, in PEM, of the key that signs from now on.
+    pub fn set_certificates(&self, certificates: Vec<String>) {
+        lock(&self.room_states).set_certificates(certificates);
     }
 
     /// What signs from now on.
@@ -122,7 +135,7 @@ impl Shared {
     }
 
     pub(super) fn room_state(&self, epoch: u64) -> Option<RoomState> {
-        lock(&self.room_states).get(epoch).cloned()
+        lock(&self.room_states).get(epoch)
     }
 
     pub(super) fn sign(&self, purpose: &str, data: &[u8]) -> Option<Vec<u8>> {

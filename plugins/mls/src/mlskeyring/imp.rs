@@ -169,6 +169,8 @@ impl MlsKeyring {
         };
         let signer = parts.own.clone();
         let shared = self.keyring.shared();
+        let certificates = signer.certificates_pem().map_err(|error| error.to_string())?;
+        shared.set_certificates(certificates);
         shared.set_signer(Some(Arc::new(move |data| Some(signer.sign(data).to_vec()))));
         let host = Arc::new(Reporter(self.obj().downgrade()));
         let runner = Runner::start(parts, shared, host)?;
@@ -205,7 +207,9 @@ impl MlsKeyring {
         if let Some(runner) = runner {
             runner.stop(true);
         }
-        self.keyring.shared().set_signer(None);
+        let shared = self.keyring.shared();
+        shared.set_signer(None);
+        shared.set_certificates(Vec::new());
         if let Some(status) = status {
             self.post(Some(structures::stats(&status)));
         }

@@ -18,15 +18,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ring::signature::{ED25519, UnparsedPublicKey};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 
 use super::{Options, PostureError, Report, Signer};
-use crate::identity::{
-    Fingerprint, IdentityError, MAX_CERTIFICATES, OwnIdentity, certificates, content, issue,
-    verify as verify_chain,
-};
+use crate::identity::{Fingerprint, OwnIdentity, content, from_pem, verify as verify_chain};
 use crate::room::Status;
 
 /// Longest file, in bytes: some 4000 members.
@@ -82,10 +77,8 @@ impl Signed {
     fn sign(report: &Report, own: &OwnIdentity) -> Result<Self, PostureError> {
         let unreadable = |what: &str| PostureError::Unreadable(what.to_owned());
         let posture = String::from_utf8(report.encode()).map_err(|_| unreadable("not UTF-8"))?;
-        let certificates = certificates(own.credential_content())?
-            .into_iter()
-            .map(issue::certificate_pem)
-            .collect::<Result<_, _>>()
+        let certificates = own
+            .certificates_pem()
             .map_err(|_| unreadable("the own certificates cannot be written"))?;
         Ok(Self {
             signature: hex::encode(own.sign(&signed_bytes(&posture))),
@@ -117,7 +110,7 @@ impl Signed {
 
     /// Checks chain, signature, signer, consistency, times, nonce and room.
     pub fn verify(&self, verifier: &Verifier) -> Result<Report, PostureError> {
-        let chain = content(&self.chain()?)?;
+        let chain = content(&from_pem(&self.certificates)?)?;
         let identity = verify_chain(&chain, verifier.roots, verifier.now)?;
         let signature = hex::decode(&self.signature).map_err(|_| PostureError::Signature)?;
         UnparsedPublicKey::new(&ED25519, identity.public_key)
@@ -148,24 +141,6 @@ impl Signed {
             return Err(PostureError::AnotherRoom);
         }
         Ok(report)
-    }
-
-    fn chain(&self) -> Result<Vec<Vec<u8>>, PostureError> {
-        if self.certificates.len() > MAX_CERTIFICATES {
-            return Err(IdentityError::TooMany.into());
-        }
-        self.certificates
-            .iter()
-            .map(|pem| {
-                let mut found = CertificateDer::pem_slice_iter(pem.as_bytes());
-                match (found.next(), found.next()) {
-                    (Some(Ok(der)), None) => Ok(der.as_ref().to_vec()),
-                    _ => Err(PostureError::Unreadable(
-                        "an entry of certificates is not one certificate in PEM".to_owned(),
-                    )),
-                }
-            })
-            .collect()
     }
 
     /// Puts the file in place of the one before, so that a reader finds one or the other and never a part. Everybody

@@ -75,7 +75,7 @@ pub(super) struct Wish {
 /// Somebody who asked to be let in, and may be.
 pub(super) struct Candidate {
     package: KeyPackage,
-    leaf: Leaf,
+    pub(super) leaf: Leaf,
     since: u64,
     ticket: Option<u64>,
     authorized: bool,

@@ -202,9 +202,9 @@ impl<S: Store> Room<S> {
                 self.ask_for_a_turn()?;
                 self.say_ready()
             }
-            Err(GroupError::OnlyHere(reason)) => self.cannot_follow(&reason),
+            Err(GroupError::OnlyHere { reason, author }) => self.cannot_follow(&reason, author.as_deref()),
             Err(error @ GroupError::MissingProposal) if self.unread_proposal => {
-                self.cannot_follow(&error.to_string())
+                self.cannot_follow(&error.to_string(), None)
             }
             Err(GroupError::NotForUs) => {
                 // Authored by this leaf, but not in this life: nobody else may hold its key.

@@ -15,6 +15,8 @@ use crate::policy::Policy;
 use crate::rules::{Leaf, Roster};
 use crate::store::Store;
 
+use super::witness::Witness;
+
 /// Default MLS suite of the room: X25519, AES-128-GCM, SHA-256, Ed25519.
 pub const MLS_SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
 /// Leaf extension with the unix time in seconds at which the leaf was made (private use, RFC 9420 §17.3).
@@ -31,8 +33,13 @@ pub enum GroupError {
     #[error("{0}")]
     Refused(String),
     /// Authentic, but it cannot be processed here; others may have been able to.
-    #[error("{0}")]
-    OnlyHere(String),
+    #[error("{reason}")]
+    OnlyHere {
+        /// What the library says.
+        reason: String,
+        /// Public key of its author, where that is known.
+        author: Option<Vec<u8>>,
+    },
     /// A certificate did not verify.
     #[error("{0}")]
     Certificate(String),
@@ -411,10 +418,12 @@ impl Group {
 
     /// Processes a commit, proposal or message of this epoch.
     pub fn process<S: Store>(&mut self, store: &S, message: ProtocolMessage) -> Result<Incoming, GroupError> {
-        let processed = self
-            .mls
-            .process_message(&store.provider(), message)
-            .map_err(classify)?;
+        let provider = store.provider();
+        let witness = Witness::of(&provider);
+        let processed = match self.mls.process_message(&witness, message) {
+            Ok(processed) => processed,
+            Err(error) => return Err(classify(error, witness.signer())),
+        };
         let sender = processed.sender().clone();
         Ok(match (processed.into_content(), sender) {
             (ProcessedMessageContent::StagedCommitMessage(commit), sender) => {
@@ -527,17 +536,23 @@ impl Group {
             .map_err(store_error)
     }
 
-    /// Seals application data for the members of this epoch.
+    /// Seals application data for the members of this epoch, also while proposals wait: RFC 9420 §12.4 forbids that for what
+    /// people say, and this is for what must be said where the proposals cannot be committed.
     pub fn message<S: Store>(
         &mut self,
         store: &S,
         own: &OwnIdentity,
         data: &[u8],
     ) -> Result<Vec<u8>, GroupError> {
-        let message = self
-            .mls
-            .create_message(&store.provider(), own, data)
-            .map_err(refused)?;
+        let provider = store.provider();
+        let waiting: Vec<_> = self.mls.pending_proposals().cloned().collect();
+        self.mls
+            .clear_pending_proposals(provider.storage())
+            .map_err(store_error)?;
+        let message = self.mls.create_message(&provider, own, data).map_err(refused)?;
+        for proposal in waiting {
+            self.keep(store, proposal)?;
+        }
         message.to_bytes().map_err(refused)
     }
 
@@ -578,7 +593,7 @@ pub fn read_info(bytes: &[u8]) -> Result<VerifiableGroupInfo, GroupError> {
 
 /// Is it wrong for everybody, or could it be wrong only here? What depends on this member's own secrets (a path
 /// secret encrypted wrongly for it) or its own clock (a key package's lifetime) may be fine for others.
-fn classify<E: std::fmt::Display>(error: ProcessMessageError<E>) -> GroupError {
+fn classify<E: std::fmt::Display>(error: ProcessMessageError<E>, author: Option<Vec<u8>>) -> GroupError {
     let text = error.to_string();
     let only_here = match error {
         ProcessMessageError::StorageError(_) => return store_error(text),
@@ -603,7 +618,7 @@ fn classify<E: std::fmt::Display>(error: ProcessMessageError<E>) -> GroupError {
         _ => false,
     };
     if only_here {
-        GroupError::OnlyHere(text)
+        GroupError::OnlyHere { reason: text, author }
     } else {
         GroupError::Refused(text)
     }

@@ -6,7 +6,6 @@ use super::{Command, Current, Event, Output, ROW_CURSOR, ROW_GROUP, Room, State,
 use crate::record::Record;
 use crate::rules;
 use crate::store::Store;
-use std::collections::BTreeSet;
 
 /// The key package is appended again after so long, in milliseconds.
 const ASK_AGAIN: u64 = 5000;
@@ -20,21 +19,17 @@ const CONFIRMED_WITHIN: u64 = 10_000;
 const INFO_TURN: u64 = 700;
 /// Failed external commits before the room is joined like by a stranger.
 const ATTEMPTS: u32 = 3;
-/// Commits that wait while one cannot be followed.
-const HELD: usize = 256;
 /// Row that says: the stored group is an external commit's that has not won yet.
 pub(super) const ROW_REJOIN: &str = "rejoin";
-
-/// A commit of this epoch is authentic, and cannot be processed here.
-pub(super) struct Stuck {
-    said: BTreeSet<u32>,
-    held: Vec<(u64, [u8; 32], Vec<u8>)>,
-}
 
 /// On the way back by an external commit.
 pub(super) struct Rejoin {
     reason: String,
     asked: Option<u64>,
+    /// Since when it waits for a GroupInfo.
+    since: u64,
+    /// The GroupInfo that it published itself: of no use to itself.
+    published: Option<[u8; 32]>,
     attempts: u32,
     /// The external commit: its hash, the epoch that it ends, when it was appended, whether it was read back.
     commit: Option<([u8; 32], u64, u64, bool)>,
@@ -45,8 +40,16 @@ pub(super) struct Rejoin {
 }
 
 impl Rejoin {
+    pub(super) fn waits_for_info(&self) -> bool {
+        self.commit.is_none()
+    }
+
     pub(super) fn waits_for_sign(&self) -> bool {
         matches!(self.commit, Some((_, _, _, true)))
+    }
+
+    pub(super) fn follows(&self) -> bool {
+        self.follows
     }
 }
 
@@ -233,6 +236,8 @@ impl<S: Store> Room<S> {
                     self.rejoin = Some(Rejoin {
                         reason: "another commit of the same epoch came before its welcome".into(),
                         asked: None,
+                        since: self.now.ms,
+                        published: None,
                         attempts: ATTEMPTS,
                         commit: Some((hash, epoch, self.now.ms, true)),
                         oldest: epoch + 1,
@@ -265,58 +270,6 @@ impl<S: Store> Room<S> {
         Ok(())
     }
 
-    /// A commit that is fine for others, perhaps, and not here: nothing is sealed until it is known.
-    pub(super) fn cannot_follow(&mut self, reason: &str) -> Result<(), GroupError> {
-        self.counters.refused += 1;
-        self.event(Event::Stale {
-            reason: format!("a commit cannot be followed here ({reason}): joining again"),
-        });
-        self.stuck = Some(Stuck {
-            said: BTreeSet::new(),
-            held: Vec::new(),
-        });
-        self.say_stuck()?;
-        self.append(Record::GroupInfoRequest);
-        self.start_rejoin("a commit could not be followed".into(), false);
-        self.check_all_stuck()
-    }
-
-    pub(super) fn hold(&mut self, sequence: u64, hash: [u8; 32], commit: &[u8]) {
-        if let Some(stuck) = &mut self.stuck
-            && stuck.held.len() < HELD
-        {
-            stuck.held.push((sequence, hash, commit.to_vec()));
-        }
-    }
-
-    pub(super) fn somebody_stuck(&mut self, leaf: u32) {
-        if let Some(stuck) = &mut self.stuck {
-            stuck.said.insert(leaf);
-        }
-    }
-
-    /// Everybody but the author could not follow it: then nobody does, and the room goes on without it.
-    pub(super) fn check_all_stuck(&mut self) -> Result<(), GroupError> {
-        let Some(stuck) = &self.stuck else { return Ok(()) };
-        let members = self.current.as_ref().map_or(0, |c| c.roster.len());
-        if stuck.said.len() + 2 < members {
-            return Ok(());
-        }
-        let held = self.stuck.take().map(|stuck| stuck.held).unwrap_or_default();
-        if self.rejoin.as_ref().is_some_and(|rejoin| rejoin.commit.is_none()) {
-            self.rejoin = None;
-        }
-        self.event(Event::Refused {
-            what: "commit",
-            by: String::new(),
-            reason: "nobody but its author can follow it".into(),
-        });
-        for (sequence, hash, commit) in held {
-            self.commit_here(sequence, hash, &commit)?;
-        }
-        Ok(())
-    }
-
     /// `follows`: the log can be followed until then.
     pub(super) fn start_rejoin(&mut self, reason: String, follows: bool) {
         let Some(current) = &self.current else { return };
@@ -331,6 +284,8 @@ impl<S: Store> Room<S> {
         self.rejoin = Some(Rejoin {
             reason,
             asked: None,
+            since: self.now.ms,
+            published: None,
             attempts: 0,
             commit: None,
             oldest,
@@ -355,9 +310,19 @@ impl<S: Store> Room<S> {
             return Ok(());
         };
         match rejoin.commit {
+            // Nobody has answered. Who can go on, goes on; who knows an epoch that may go on yet, waits; anybody else has
+            // nothing to lose.
+            None if self.stuck.is_none() && rejoin.since + self.settings.max_silence <= now => {
+                rejoin.attempts = ATTEMPTS;
+                self.rejoin_failed()
+            }
             None => {
                 if rejoin.asked.is_none_or(|at| at + INFO_AGAIN <= now) {
                     rejoin.asked = Some(now);
+                    if self.stuck.is_some() {
+                        // Again and again: who is started again cannot read what it has read before.
+                        self.say_stuck()?;
+                    }
                     self.append(Record::GroupInfoRequest);
                 }
                 Ok(())
@@ -373,6 +338,7 @@ impl<S: Store> Room<S> {
         };
         rejoin.commit = None;
         rejoin.asked = None;
+        rejoin.since = self.now.ms;
         rejoin.attempts += 1;
         if rejoin.attempts >= ATTEMPTS && rejoin.follows {
             self.rejoin = None;
@@ -397,7 +363,11 @@ impl<S: Store> Room<S> {
             return;
         }
         let own = current.own();
-        let position = current.roster.keys().filter(|leaf| **leaf < own).count();
+        let mut position = current.roster.keys().filter(|leaf| **leaf < own).count();
+        if self.rejoin.is_some() {
+            // Its own answer is of no use to itself, and would keep others from giving theirs.
+            position += current.roster.len();
+        }
         let turn = u64::try_from(position.min(64)).unwrap_or(64) * INFO_TURN;
         self.info_wanted.get_or_insert(self.now.ms + turn);
     }
@@ -411,6 +381,9 @@ impl<S: Store> Room<S> {
         }
         self.info_wanted = None;
         let info = current.group.info(&self.store, &self.own)?;
+        if let Some(rejoin) = &mut self.rejoin {
+            rejoin.published = Some(hash(&info));
+        }
         self.append(Record::GroupInfo(info));
         Ok(())
     }
@@ -418,7 +391,10 @@ impl<S: Store> Room<S> {
     /// Somebody's GroupInfo: for this endpoint if it waits for one.
     pub(super) fn info_entry(&mut self, bytes: &[u8]) -> Result<(), GroupError> {
         self.info_wanted = None;
-        let waits = self.rejoin.as_ref().is_some_and(|rejoin| rejoin.commit.is_none());
+        let waits = self
+            .rejoin
+            .as_ref()
+            .is_some_and(|rejoin| rejoin.waits_for_info() && rejoin.published != Some(hash(bytes)));
         if !waits || !self.caught_up {
             return Ok(());
         }

@@ -6,7 +6,7 @@
 
 use super::group::GroupError;
 use super::joining::Rejoin;
-use super::{Event, Output, Room};
+use super::{Current, Event, Output, Room};
 use crate::record::Record;
 use crate::store::Store;
 
@@ -108,12 +108,10 @@ impl<S: Store> Room<S> {
     }
 
     fn say(&mut self, what: u8) -> Result<(), GroupError> {
-        // MLS seals nothing while somebody's wish to leave waits to be committed; that commit is a sign of life too.
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|c| !c.group.leaving().is_empty())
-        {
+        // MLS seals nothing while somebody's wish to leave waits to be committed; that commit is a sign of life too. Who is
+        // stuck waits for no commit.
+        let leaves = |current: &Current| !current.group.leaving().is_empty();
+        if what != STUCK && self.current.as_ref().is_some_and(leaves) {
             return Ok(());
         }
         let message = self.transaction(|room| {

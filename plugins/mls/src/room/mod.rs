@@ -16,7 +16,9 @@ mod joining;
 mod life;
 mod queue;
 mod status;
+mod stuck;
 mod view;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -26,7 +28,9 @@ pub use event::Event;
 pub use group::{Group, GroupError, MLS_SUITE, POLICY_EXTENSION, Plan, TIME_EXTENSION};
 pub use status::{Counters, Member, State, Status};
 
-use crate::identity::{Fingerprint, Identity, OwnIdentity};
+use gst_e2ee_common::room_state::{EscrowState, RoomState};
+
+use crate::identity::{Fingerprint, Identity, OwnIdentity, Role};
 use crate::policy::{Claim, Policy};
 use crate::record::Record;
 use crate::rules::{self, Roster};
@@ -34,8 +38,9 @@ use crate::schedule::{EpochKeys, LeafInfo};
 use crate::store::Store;
 
 use committing::{Candidate, Pending, Wish};
-use joining::{ROW_REJOIN, Rejoin, Stuck};
+use joining::{ROW_REJOIN, Rejoin};
 use queue::Queue;
+use stuck::Stuck;
 
 /// The time, twice: what may jump is used for certificates only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -589,7 +594,7 @@ impl<S: Store> Room<S> {
         self.accepted = Some(accepted);
 
         // Only a leaf made in this life opens and seals: before that, an earlier life used these epochs.
-        if self.fresh && self.rejoin.is_none() {
+        if self.fresh && self.rejoin.as_ref().is_none_or(Rejoin::follows) {
             let keys = self.keys(removed_somebody)?;
             self.outputs.push_back(Output::Epoch(Box::new(keys)));
         }
@@ -632,7 +637,37 @@ impl<S: Store> Room<S> {
             own_leaf: current.own(),
             removed_somebody,
             sealing: self.own.identity().is_participant(),
+            room: self.room_state(current),
         })
+    }
+
+    /// What the key source says of the present epoch.
+    fn room_state(&self, current: &Current) -> RoomState {
+        let (policy, own) = (&current.policy, self.own.identity());
+        let is_recorder = own.is_recorder()
+            && policy.trusts(own)
+            && policy.admits_as(Role::Recorder, own)
+            && !policy.denies(own);
+        RoomState {
+            epoch: current.group.epoch(),
+            room_id: Some(hex::encode(current.group.id())),
+            claim: Some(policy.claim.to_string()),
+            recording: Some(policy.recording),
+            recorder: Some(is_recorder),
+            leaf: Some(current.own()),
+            consent: policy.consent.clone(),
+            recipients: Some(policy.recipients.iter().map(ToString::to_string).collect()),
+            escrow: policy.escrow.as_ref().map(|escrow| EscrowState {
+                fingerprint: escrow.fingerprint.to_string(),
+                m: escrow.m.into(),
+                n: escrow.n.into(),
+            }),
+            retention_days: policy.retention_days,
+            policy_digest: Some(hex::encode(policy.digest())),
+            // What the key source knows by itself.
+            standing: None,
+            certificates: Vec::new(),
+        }
     }
 }
 

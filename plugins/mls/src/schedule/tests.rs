@@ -23,6 +23,7 @@ fn keys(epoch: u64) -> EpochKeys {
         own_leaf: 0,
         removed_somebody: false,
         sealing: true,
+        room: RoomState::default(),
     }
 }
 

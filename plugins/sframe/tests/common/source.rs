@@ -7,6 +7,11 @@ use gst::subclass::prelude::*;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
+use gst_e2ee_common::room_state::{LATEST, RoomState};
+
+/// Signs data for a purpose.
+pub type Signer = Box<dyn Fn(&str, &[u8]) -> Vec<u8> + Send>;
+
 #[derive(Clone)]
 pub struct Key {
     pub base_key: Vec<u8>,
@@ -25,6 +30,8 @@ mod imp {
         pub opened: Mutex<Vec<u64>>,
         pub asked: Mutex<Vec<u64>>,
         pub senders_asked: Mutex<Vec<String>>,
+        pub rooms: Mutex<Vec<RoomState>>,
+        pub signer: Mutex<Option<Signer>>,
     }
 
     #[glib::object_subclass]
@@ -103,12 +110,20 @@ mod imp {
                         .return_type::<gst::Structure>()
                         .action()
                         .run_last()
-                        .class_handler(|args| {
+                        .class_handler(move |args| {
+                            let this = this(args);
                             let epoch = args[1].get::<u64>().unwrap();
-                            let state = gst::Structure::builder("sframe-room-state")
-                                .field("epoch", epoch)
-                                .build();
-                            Some(Some(state).to_value())
+                            let rooms = this.imp().rooms.lock().unwrap();
+                            let bare = RoomState {
+                                epoch,
+                                ..RoomState::default()
+                            };
+                            let mut latest_first = rooms.iter().rev();
+                            let room = match rooms.is_empty() {
+                                true => Some(&bare),
+                                false => latest_first.find(|room| epoch == LATEST || room.epoch == epoch),
+                            };
+                            Some(room.map(RoomState::to_structure).to_value())
                         })
                         .build(),
                     Signal::builder("sign")
@@ -116,10 +131,15 @@ mod imp {
                         .return_type::<glib::Bytes>()
                         .action()
                         .run_last()
-                        .class_handler(|args| {
+                        .class_handler(move |args| {
+                            let this = this(args);
                             let purpose = args[1].get::<String>().unwrap();
                             let data = args[2].get::<glib::Bytes>().unwrap();
-                            let signed = [purpose.as_bytes(), &data[..]].concat();
+                            let signer = this.imp().signer.lock().unwrap();
+                            let signed = match &*signer {
+                                Some(sign) => sign(&purpose, &data),
+                                None => [purpose.as_bytes(), &data[..]].concat(),
+                            };
                             Some(Some(glib::Bytes::from_owned(signed)).to_value())
                         })
                         .build(),
@@ -167,6 +187,18 @@ impl TestSource {
             Some(key) => receivers.insert(kid, key),
             None => receivers.remove(&kid),
         };
+    }
+
+    /// The room enters an epoch, or this endpoint stands otherwise with it.
+    pub fn set_room(&self, room: RoomState) {
+        let epoch = room.epoch;
+        self.imp().rooms.lock().unwrap().push(room);
+        self.emit_by_name::<()>("room-changed", &[&epoch]);
+    }
+
+    /// What `sign` answers with from now on.
+    pub fn set_signer(&self, sign: impl Fn(&str, &[u8]) -> Vec<u8> + Send + 'static) {
+        *self.imp().signer.lock().unwrap() = Some(Box::new(sign));
     }
 
     pub fn changed(&self) {

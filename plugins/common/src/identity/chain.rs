@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
@@ -46,6 +47,21 @@ pub fn content<C: AsRef<[u8]>>(certificates: &[C]) -> Result<Vec<u8>, IdentityEr
         return Err(IdentityError::TooLong);
     }
     Ok(content)
+}
+
+/// The certificates, in DER, of a list of which each entry is one certificate in PEM.
+pub fn from_pem<T: AsRef<str>>(list: &[T]) -> Result<Vec<Vec<u8>>, IdentityError> {
+    if list.len() > MAX_CERTIFICATES {
+        return Err(IdentityError::TooMany);
+    }
+    let certificate = |(place, pem): (usize, &T)| {
+        let mut found = CertificateDer::pem_slice_iter(pem.as_ref().as_bytes());
+        match (found.next(), found.next()) {
+            (Some(Ok(der)), None) => Ok(der.as_ref().to_vec()),
+            _ => Err(IdentityError::Unreadable(place + 1)),
+        }
+    };
+    list.iter().enumerate().map(certificate).collect()
 }
 
 /// The certificates of a credential's content, in DER: endpoint first, root last.

@@ -1,4 +1,4 @@
-//! What one certificate says about its holder. Nothing is verified here; `chain` does that first.
+//! What one certificate says about its holder. Nothing is verified here; [`chain`](super::chain) does that first.
 
 use x509_cert::Certificate;
 use x509_cert::der::asn1::ObjectIdentifier;
@@ -9,18 +9,18 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 use super::{Fingerprint, IdentityError, Role};
 
 /// What stands before a role's word.
-pub(super) const ROLE_PREFIX: &str = "urn:gst-e2ee:role:";
+pub const ROLE_PREFIX: &str = "urn:gst-e2ee:role:";
 
 /// All URIs below this are ours to understand.
 const PREFIX: &str = "urn:gst-e2ee:";
 
 /// Ed25519, as key and as signature (RFC 8410 §3).
-pub(super) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+pub const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANISATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 
 /// Longest subject id and operator, in bytes.
-pub(super) const MAX_NAME: usize = 128;
+const MAX_NAME: usize = 128;
 
 /// What an endpoint's certificate says.
 pub(super) struct Endpoint {
@@ -31,12 +31,12 @@ pub(super) struct Endpoint {
 }
 
 /// Reads a certificate; bytes after it are refused.
-pub(super) fn read(der: &[u8]) -> Option<Certificate> {
+pub fn read(der: &[u8]) -> Option<Certificate> {
     Certificate::from_der(der).ok()
 }
 
 /// Unix times in seconds from which and until which a certificate is valid.
-pub(super) fn validity(certificate: &Certificate) -> (u64, u64) {
+pub fn validity(certificate: &Certificate) -> (u64, u64) {
     let validity = certificate.tbs_certificate().validity();
     (
         validity.not_before.to_unix_duration().as_secs(),
@@ -47,7 +47,7 @@ pub(super) fn validity(certificate: &Certificate) -> (u64, u64) {
 /// May the holder issue certificates, with `below` authorities between it and the endpoint (RFC 5280 §6.1.4 k to n)?
 ///
 /// webpki does not look at key usages, and of a root at nothing but its name and key.
-pub(super) fn check_authority(certificate: &Certificate, below: usize) -> Result<(), IdentityError> {
+pub fn check_authority(certificate: &Certificate, below: usize) -> Result<(), IdentityError> {
     let tbs = certificate.tbs_certificate();
     let constraints = tbs
         .get_extension::<BasicConstraints>()
