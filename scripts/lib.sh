@@ -1,7 +1,7 @@
 # Shared by the scripts in this folder; source it, do not run it.
 # shellcheck shell=bash disable=SC2034
 # Sets: root (the checkout), target (cargo's target directory), plugins and programs (the folders with the staged plugins
-# and with gst-mls).
+# and with our programs).
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
@@ -40,5 +40,6 @@ gst_environment() {
   unset GST_DEBUG
 }
 
-our_libraries="libgstsframe.so libgstrtpsframe.so libgstmls.so"
-our_elements="sframeenc sframedec rtpsframepay rtpsframedepay sframeguard mlskeyring"
+our_libraries="libgstsframe.so libgstrtpsframe.so libgstmls.so libgstcompliance.so"
+our_programs="gst-mls gst-compliance"
+our_elements="sframeenc sframedec rtpsframepay rtpsframedepay sframeguard mlskeyring compliancesink compliancesrc"

@@ -1,0 +1,291 @@
+//! The one way to a recording's media: who reads it and why stands in the audit log that the recording pins, durably,
+//! before anything is decrypted. `compliancesrc` and `gst-compliance open` both go it.
+//!
+//! [`Opening::prepare`] needs no key: it reads what the recording says of itself and holds it against the log.
+//! [`Opening::unlock`] writes the entry and only then touches the identity. The [`Access`] that it gives writes the
+//! entry that ends it.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use age::x25519::Identity;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::age_file::{self, IdentityError};
+use crate::audit::entry::Way;
+use crate::audit::{self, Entry, Event, Id, Item, Log, LogError, Text, TextError, VerifyError};
+use crate::ids::RecordingId;
+use crate::recording::{Index, OpenError, Options, Reader, Request, Root, TrackId};
+use crate::signing::PublicKey;
+
+/// Who opens a recording, and why. All of it stands in the log for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purpose {
+    reader: Id,
+    reason: Text,
+    ticket: Text,
+}
+
+impl Purpose {
+    /// `reader`: who reads, an opaque id and no name. `ticket`: the case or order that it belongs to.
+    pub fn new(reader: &str, reason: &str, ticket: &str) -> Result<Self, AccessError> {
+        let unfit = |what| move |error| AccessError::Purpose { what, error };
+        Ok(Self {
+            reader: Id::new(reader).map_err(unfit("reader"))?,
+            reason: Text::new(reason).map_err(unfit("reason"))?,
+            ticket: Text::new(ticket).map_err(unfit("ticket"))?,
+        })
+    }
+
+    /// Who reads.
+    pub fn reader(&self) -> &Id {
+        &self.reader
+    }
+}
+
+/// Why a recording is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The log must say who and why.
+    #[error("the {what} is needed, as the audit log will show it: {error}")]
+    Purpose {
+        /// Which part of it.
+        what: &'static str,
+        /// What is wrong with it.
+        error: TextError,
+    },
+    /// Others can read the private key.
+    #[error(
+        "{path} can be read by other users (mode {mode:03o}): run `chmod 600 {path}`, or use another key if somebody did"
+    )]
+    IdentityTooOpen {
+        /// The identity file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// There is no identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// No log, no access.
+    #[error(
+        "the access cannot be logged, so nothing is opened: {error}. The recording names the audit log with the key {pinned}"
+    )]
+    Log {
+        /// What is wrong with the log.
+        error: LogError,
+        /// The key of the log that it must be.
+        pinned: PublicKey,
+    },
+    /// The access would stand where nobody looks for it.
+    #[error(
+        "{log} is another audit log (key {key}): the recording names the one with the key {pinned} and is opened through that alone"
+    )]
+    AnotherLog {
+        /// The log that was given.
+        log: PathBuf,
+        /// Its key.
+        key: PublicKey,
+        /// The key in recording.json.
+        pinned: PublicKey,
+    },
+    /// What it says of the recording cannot be read.
+    #[error("the audit log cannot be read, so nothing is opened: {0}")]
+    LogReading(VerifyError),
+    /// The recording, or its key.
+    #[error(transparent)]
+    Recording(#[from] OpenError),
+    /// No random numbers.
+    #[error("the system gives no random numbers, so the access gets no id and nothing is opened")]
+    Random,
+}
+
+/// Reads a file of age identities that nobody but its owner can read.
+pub fn identities(path: &Path) -> Result<Vec<Identity>, AccessError> {
+    let metadata = path.metadata().map_err(|error| IdentityError::Io {
+        path: path.display().to_string(),
+        error,
+    })?;
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let path = path.to_owned();
+        return Err(AccessError::IdentityTooOpen { path, mode });
+    }
+    Ok(age_file::identities(path)?)
+}
+
+/// A recording that is about to be opened, and the log for that.
+#[derive(Debug)]
+pub struct Opening {
+    index: Index,
+    log: Log,
+    shortened: Option<OpenError>,
+}
+
+impl Opening {
+    /// Reads the recording in a folder, and opens its log. No key is needed, and nothing is written but what a log
+    /// recovers by itself.
+    pub fn prepare(recording: &Path, log: &Path) -> Result<Self, AccessError> {
+        let index = Index::open(recording, &Options::default())?;
+        let pinned = index.facts().log_key;
+        let log = Log::open_existing(log).map_err(|error| AccessError::Log { error, pinned })?;
+        if log.key() != pinned {
+            return Err(AccessError::AnotherLog {
+                log: log.path().to_owned(),
+                key: log.key(),
+                pinned,
+            });
+        }
+        // A signed end record says that nothing is missing behind it. Without one, only the log knows how far it went.
+        let known = match index.is_finished() {
+            true => None,
+            false => known_root(log.path(), index.facts().recording)?,
+        };
+        let mut shortened = None;
+        if known.is_some_and(|known| known != index.root()) {
+            // It may have grown since. Whether what was known is still in it only its lines tell.
+            let options = Options {
+                known,
+                ..Options::default()
+            };
+            shortened = Index::open(recording, &options).err();
+        }
+        Ok(Self {
+            index,
+            log,
+            shortened,
+        })
+    }
+
+    /// What the recording has.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The manifest is not the one that the log knows, or ends before that: media is missing that was sealed. What is
+    /// there is still what was sealed.
+    pub fn shortened(&self) -> Option<&OpenError> {
+        self.shortened.as_ref()
+    }
+
+    /// Puts the access into the log, and then opens the tracks with a recipient's identities. `tracks`: none means all.
+    /// `time`: now, unix time in milliseconds.
+    pub fn unlock(
+        self,
+        identities: &[Identity],
+        purpose: &Purpose,
+        tracks: Vec<TrackId>,
+        time: u64,
+    ) -> Result<(Reader, Access), AccessError> {
+        let Self { index, log, .. } = self;
+        let access = Access {
+            log,
+            id: random_id()?,
+            recording: index.facts().recording,
+        };
+        let opened = Event::AccessOpened {
+            access: access.id.clone(),
+            reader: purpose.reader.clone(),
+            way: Way::Recipient,
+            reason: purpose.reason.clone(),
+            ticket: Some(purpose.ticket.clone()),
+            tracks: tracks.iter().map(|track| track.0).collect(),
+        };
+        let request = Request {
+            reason: purpose.reason.to_string(),
+            ticket: purpose.ticket.to_string(),
+            tracks,
+        };
+        let mut is_logged = false;
+        let pinned = index.facts().log_key;
+        let mut failed = None;
+        let reader = index.unlock(identities, request, |_| {
+            let logged = access.append(opened, time);
+            is_logged = logged.is_ok();
+            logged.map_err(|error| failed.insert(error).to_string())
+        });
+        match reader {
+            Ok(reader) => Ok((reader, access)),
+            Err(error) => {
+                if is_logged {
+                    // Somebody tried and could not. That stands in the log already; this says that nothing came of it.
+                    let _ = access.end(0, time);
+                }
+                Err(failed.map_or(error.into(), |error| AccessError::Log { error, pinned }))
+            }
+        }
+    }
+}
+
+/// An access that is in the log, and goes on.
+#[derive(Debug)]
+pub struct Access {
+    log: Log,
+    id: Id,
+    recording: RecordingId,
+}
+
+impl Access {
+    /// Its random id.
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    /// Says that nothing is read any more, after so many members. `time`: now, unix time in milliseconds.
+    pub fn end(self, members: u64, time: u64) -> Result<(), LogError> {
+        let ended = Event::AccessEnded {
+            access: self.id.clone(),
+            members,
+        };
+        self.append(ended, time)
+    }
+
+    fn append(&self, event: Event, time: u64) -> Result<(), LogError> {
+        let entry = Entry {
+            time,
+            recording: Some(self.recording),
+            event,
+        };
+        self.log.append(&entry).map(drop)
+    }
+}
+
+fn random_id() -> Result<Id, AccessError> {
+    let mut bytes = [0; 16];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| AccessError::Random)?;
+    Id::new(&hex::encode(bytes)).map_err(|_| AccessError::Random)
+}
+
+/// How far the log knows the manifest of a recording.
+fn known_root(log: &Path, recording: RecordingId) -> Result<Option<Root>, AccessError> {
+    let mut known: Option<Root> = None;
+    for item in audit::Reader::open(log).map_err(AccessError::LogReading)? {
+        let item = item.map_err(|error| AccessError::LogReading(error.into()))?;
+        let root = match item {
+            Item::Entry { entry: Ok(entry), .. } if entry.recording == Some(recording) => {
+                root_in(&entry.event)
+            }
+            _ => None,
+        };
+        if let Some(root) = root
+            && known.is_none_or(|known| known.lines <= root.lines)
+        {
+            known = Some(root);
+        }
+    }
+    Ok(known)
+}
+
+/// The root that an entry tells.
+fn root_in(event: &Event) -> Option<Root> {
+    match event {
+        Event::Manifest { lines, root }
+        | Event::Stopped { lines, root, .. }
+        | Event::Recovered { lines, root, .. } => Some(Root {
+            lines: *lines,
+            root: *root,
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,125 @@
+//! `gst-compliance verify`: is a recording whole?
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use gstcompliance::recording::{Options, Report, State, verify};
+use gstcompliance::signing::PublicKey;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Check that a recording is complete and unchanged, or say which member is damaged or missing. No media key is needed.
+///
+/// Ends with 0 only where it is complete: a recording without its end record is reported as unfinished, and ends with 1
+/// like one that is damaged.
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    /// The recording's folder.
+    #[arg(value_name = "REC")]
+    recording: PathBuf,
+    /// The audit log's public key (64 hex digits), known from elsewhere. Without it a recording that was forged as a
+    /// whole, key and all, looks genuine.
+    #[arg(long, value_name = "HEX")]
+    log_key: Option<PublicKey>,
+    /// The public key of the dealer who must have made the recording's key (the content of dealer.pub).
+    #[arg(long, value_name = "HEX")]
+    dealer: Option<PublicKey>,
+    /// Print the report for a program, as one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub fn run(self) -> Result<(), Box<dyn Error>> {
+        let options = Options {
+            log_key: self.log_key,
+            dealer: self.dealer,
+            known: None,
+        };
+        let report = verify(&self.recording, &options)?;
+        if self.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            print!("{}", for_people(&report));
+        }
+        let path = self.recording.display();
+        match report.state {
+            State::Complete => Ok(()),
+            State::Unfinished => Err(format!("{path} is unfinished: it has no end record").into()),
+            State::Damaged => Err(format!("{path} is DAMAGED").into()),
+        }
+    }
+}
+
+fn for_people(report: &Report) -> String {
+    let mut text = match report.state {
+        State::Complete => "COMPLETE: every byte is as it was sealed, from its start to its end record.\n",
+        State::Unfinished => {
+            "UNFINISHED: no end record. It is being recorded, or its recorder died; what was sealed is unchanged.\n"
+        }
+        State::Damaged => "DAMAGED\n",
+    }
+    .to_owned();
+    let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<10} {value}\n"));
+    if let Some(facts) = &report.facts {
+        line("recording", facts.recording.to_string());
+        line("claim", facts.claim.to_string());
+        line("started", date(facts.started));
+    }
+    if let Some((time, reason)) = &report.end {
+        line("ended", format!("{} ({reason})", date(*time)));
+    }
+    for track in &report.tracks {
+        let medium = track
+            .medium
+            .map_or_else(|| "unknown".to_owned(), |medium| medium.to_string());
+        let (good, members, gaps) = (track.good, track.members, track.gaps);
+        let seconds = track.to_ns.saturating_sub(track.from_ns) / 1_000_000_000;
+        line(
+            &format!("track {}", track.track),
+            format!("{medium}, {good} of {members} members good, {seconds} s, {gaps} gaps"),
+        );
+    }
+    if let Some(root) = &report.root {
+        line("manifest", format!("{} lines, root {}", root.lines, root.root));
+    }
+    if let Some(facts) = &report.facts {
+        let pinned = if report.pinned {
+            "as you said"
+        } else {
+            "as the recording itself says: compare it with the audit log, or give --log-key"
+        };
+        line("log key", format!("{} ({pinned})", facts.log_key));
+    }
+    if report.resumed > 0 {
+        line("resumed", format!("{} times after a crash", report.resumed));
+    }
+    if report.lost > 0 {
+        line(
+            "lost",
+            format!("{} members, which the recorder could not seal", report.lost),
+        );
+    }
+    if report.unsealed > 0 {
+        line(
+            "unsealed",
+            format!("{} bytes behind what was sealed", report.unsealed),
+        );
+    }
+    for damage in &report.damages {
+        text.push_str(&format!("  ! {damage}\n"));
+    }
+    if report.more_damages > 0 {
+        text.push_str(&format!("  ! and {} more\n", report.more_damages));
+    }
+    text
+}
+
+/// A unix time in milliseconds as people write it (UTC).
+fn date(milliseconds: u64) -> String {
+    i64::try_from(milliseconds / 1000)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "after the year 9999".to_owned())
+}

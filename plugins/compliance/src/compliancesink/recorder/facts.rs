@@ -1,0 +1,162 @@
+//! What is known of room, consent and keys, in the words of the recording and of the audit log. Pure.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use gst_e2ee_common::room_state::{EscrowState, RoomState};
+
+use crate::audit::Event;
+use crate::audit::entry::{self, ConsentStatus, Custodians};
+use crate::bundle::{Bundle, EscrowFacts};
+use crate::compliancesink::journal::id;
+use crate::consent::ConsentRefusal;
+use crate::digest::Digest;
+use crate::gate::Readers;
+use crate::recording::{Claim, Medium};
+
+pub fn medium(medium: Medium) -> entry::Medium {
+    match medium {
+        Medium::Audio => entry::Medium::Audio,
+        Medium::Video => entry::Medium::Video,
+        Medium::Text => entry::Medium::Text,
+        Medium::Data => entry::Medium::Data,
+    }
+}
+
+/// What the room claims. `None`: it does not say; then nobody vouches for the recorder.
+pub fn claim(room: Option<&RoomState>) -> Claim {
+    match room.and_then(|room| room.claim.as_deref()) {
+        Some("recorded") => Claim::Recorded,
+        Some("escrow") => Claim::Escrow,
+        _ => Claim::Unattested,
+    }
+}
+
+pub fn logged_claim(claim: Claim) -> entry::Claim {
+    match claim {
+        Claim::Recorded => entry::Claim::Recorded,
+        Claim::Escrow => entry::Claim::Escrow,
+        Claim::Unattested => entry::Claim::Unattested,
+    }
+}
+
+/// The digest in a consent's reference, without its salt.
+pub fn reference(room: Option<&RoomState>) -> Option<Digest> {
+    room?.consent.as_ref()?.get(32..)?.parse().ok()
+}
+
+/// An epoch of the room, for the log, where the key source says enough of it.
+pub fn epoch(room: &RoomState) -> Option<Event> {
+    Some(Event::Epoch {
+        epoch: room.epoch,
+        on: room.recording?,
+        claim: match room.claim.as_deref()? {
+            "strict" => entry::Claim::Strict,
+            _ => logged_claim(claim(Some(room))),
+        },
+        policy: room.policy_digest.as_ref()?.parse().ok()?,
+        // No key source tells it.
+        members: 0,
+    })
+}
+
+/// This recorder is in the room no more.
+pub fn recorder_out(room: Option<&RoomState>) -> Option<Event> {
+    Some(Event::RecorderOut {
+        recorder: id(&certificate(room)?.to_string())?,
+        epoch: room?.epoch,
+    })
+}
+
+/// How the consent stands, for the log.
+pub fn consent(refusal: Option<&ConsentRefusal>, room: Option<&RoomState>) -> Event {
+    let status = match refusal {
+        None => ConsentStatus::Valid,
+        Some(ConsentRefusal::NotActive(_)) => ConsentStatus::Withdrawn,
+        Some(ConsentRefusal::NotYet { .. } | ConsentRefusal::Expired { .. }) => ConsentStatus::OutsidePeriod,
+        Some(ConsentRefusal::Denied { .. } | ConsentRefusal::NotPermitted { .. }) => ConsentStatus::Refused,
+        Some(_) => ConsentStatus::Unusable,
+    };
+    Event::Consent {
+        reference: reference(room),
+        status,
+        until: None,
+    }
+}
+
+/// Who can open what was encrypted for these.
+pub fn readers(recipients: &[Digest], escrow: Option<&EscrowFacts>) -> Readers {
+    Readers {
+        recipients: recipients.iter().map(Digest::to_string).collect(),
+        escrow: escrow.map(|escrow| EscrowState {
+            fingerprint: escrow.fingerprint.to_string(),
+            m: escrow.m.into(),
+            n: escrow.n.into(),
+        }),
+    }
+}
+
+pub fn custodians(escrow: Option<&EscrowFacts>) -> Option<Custodians> {
+    escrow.map(|escrow| Custodians {
+        threshold: escrow.m.into(),
+        shares: escrow.n.into(),
+        fingerprint: escrow.fingerprint,
+    })
+}
+
+/// Is a bundle for those whom the room's policy names? Where there is no room, any is.
+pub fn fits(bundle: &Bundle, room: Option<&RoomState>) -> bool {
+    let Some(room) = room else { return true };
+    let readers = readers(bundle.recipients(), bundle.escrow());
+    let named = room.recipients.as_deref();
+    named.is_none_or(|named| readers.recipients.iter().all(|reader| named.contains(reader)))
+        && (room.claim.is_none() || readers.escrow == room.escrow)
+}
+
+/// For how many days the recording is kept: what the property says, but no longer than the room's policy promises.
+pub fn retention_days(property: u32, room: Option<&RoomState>) -> Option<u32> {
+    let promised = room.and_then(|room| room.retention_days);
+    match property {
+        0 => promised,
+        days => Some(promised.map_or(days, |promised| promised.min(days))),
+    }
+}
+
+/// Fingerprint of the recorder's certificate: SHA-256 of its DER, as gst-mls prints it.
+pub fn certificate(room: Option<&RoomState>) -> Option<Digest> {
+    let pem = room?.certificates.first()?;
+    let body: String = pem
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .map(str::trim)
+        .collect();
+    Some(Digest::of(&BASE64_STANDARD.decode(body).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recording_is_kept_no_longer_than_the_room_promises() {
+        let room = |days| RoomState {
+            retention_days: days,
+            ..RoomState::default()
+        };
+        assert_eq!(retention_days(0, None), None);
+        assert_eq!(retention_days(30, None), Some(30));
+        assert_eq!(retention_days(0, Some(&room(Some(10)))), Some(10));
+        assert_eq!(retention_days(30, Some(&room(Some(10)))), Some(10));
+        assert_eq!(retention_days(5, Some(&room(Some(10)))), Some(5));
+        assert_eq!(retention_days(30, Some(&room(None))), Some(30));
+    }
+
+    #[test]
+    fn the_recorder_is_named_by_its_certificate() {
+        let room = RoomState {
+            certificates: vec!["-----BEGIN CERTIFICATE-----\nYW\nJj\n-----END CERTIFICATE-----\n".to_owned()],
+            ..RoomState::default()
+        };
+        assert_eq!(certificate(Some(&room)), Some(Digest::of(b"abc")));
+        assert_eq!(certificate(None), None);
+    }
+}

@@ -1,0 +1,254 @@
+//! The properties of `compliancesink`.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use gst::glib;
+use gst::prelude::*;
+
+use super::{LogUnavailable, State};
+
+/// Longest and shortest `segment-duration`.
+const SEGMENT: std::ops::RangeInclusive<u64> = 250_000_000..=2_000_000_000;
+
+#[derive(Clone)]
+pub struct Settings {
+    pub location: Option<PathBuf>,
+    pub keys: Option<PathBuf>,
+    pub dealer: Option<PathBuf>,
+    pub consent_file: Option<PathBuf>,
+    pub audit_log: Option<PathBuf>,
+    pub log_unavailable: LogUnavailable,
+    pub keyring: String,
+    pub key_source: Option<gst::Object>,
+    pub require_room: bool,
+    pub segment_duration: Duration,
+    pub retention: u32,
+    pub max_size_bytes: u32,
+    pub max_size_time: Duration,
+    pub allow_core_dumps: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            location: None,
+            keys: None,
+            dealer: None,
+            consent_file: None,
+            audit_log: None,
+            log_unavailable: LogUnavailable::default(),
+            keyring: "default".into(),
+            key_source: None,
+            require_room: true,
+            segment_duration: Duration::from_secs(1),
+            retention: 0,
+            max_size_bytes: 64 << 20,
+            max_size_time: Duration::from_secs(10),
+            allow_core_dumps: false,
+        }
+    }
+}
+
+impl Settings {
+    /// Sets the property `name`.
+    pub fn set(&mut self, name: &str, value: &glib::Value) {
+        // GObject checked the type, the range and the name before it calls this.
+        let path = || {
+            let text = value.get::<Option<String>>().ok().flatten();
+            text.filter(|text| !text.is_empty()).map(PathBuf::from)
+        };
+        let time = || Duration::from_nanos(value.get().unwrap_or_default());
+        match name {
+            "location" => self.location = path(),
+            "keys" => self.keys = path(),
+            "dealer" => self.dealer = path(),
+            "consent-file" => self.consent_file = path(),
+            "audit-log" => self.audit_log = path(),
+            "log-unavailable" => self.log_unavailable = value.get().unwrap_or_default(),
+            "keyring" => self.keyring = value.get().ok().flatten().unwrap_or_else(|| "default".into()),
+            "key-source" => self.key_source = value.get().unwrap_or_default(),
+            "require-room" => self.require_room = value.get().unwrap_or(true),
+            "segment-duration" => self.segment_duration = time(),
+            "retention" => self.retention = value.get().unwrap_or_default(),
+            "max-size-bytes" => self.max_size_bytes = value.get().unwrap_or_default(),
+            "max-size-time" => self.max_size_time = time(),
+            "allow-core-dumps" => self.allow_core_dumps = value.get().unwrap_or_default(),
+            _ => {}
+        }
+    }
+
+    /// Value of the property `name`, if it is a setting.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        let path =
+            |path: &Option<PathBuf>| path.as_ref().map(|p| p.to_string_lossy().into_owned()).to_value();
+        let time = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).to_value();
+        Some(match name {
+            "location" => path(&self.location),
+            "keys" => path(&self.keys),
+            "dealer" => path(&self.dealer),
+            "consent-file" => path(&self.consent_file),
+            "audit-log" => path(&self.audit_log),
+            "log-unavailable" => self.log_unavailable.to_value(),
+            "keyring" => self.keyring.to_value(),
+            "key-source" => self.key_source.to_value(),
+            "require-room" => self.require_room.to_value(),
+            "segment-duration" => time(self.segment_duration),
+            "retention" => self.retention.to_value(),
+            "max-size-bytes" => self.max_size_bytes.to_value(),
+            "max-size-time" => time(self.max_size_time),
+            "allow-core-dumps" => self.allow_core_dumps.to_value(),
+            _ => return None,
+        })
+    }
+}
+
+/// All properties, for the class.
+pub fn properties() -> &'static [glib::ParamSpec] {
+    static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+        let text = |name: &'static str, nick: &'static str, blurb: &'static str| {
+            glib::ParamSpecString::builder(name)
+                .nick(nick)
+                .blurb(blurb)
+                .mutable_ready()
+                .build()
+        };
+        let flag = |name: &'static str, nick: &'static str, blurb: &'static str, default: bool| {
+            glib::ParamSpecBoolean::builder(name)
+                .nick(nick)
+                .blurb(blurb)
+                .default_value(default)
+                .mutable_ready()
+                .build()
+        };
+        let defaults = Settings::default();
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        vec![
+            text(
+                "location",
+                "Location",
+                "Directory in which recordings are made, each in a folder of its own that is named by its id. One \
+                 that a crash left without an end goes on there, if it is of the same room and audit log",
+            ),
+            text(
+                "keys",
+                "Key bundles",
+                "Directory of prepared key bundles (gst-compliance keys prepare). Each is used for one recording; \
+                 it is taken when the recording begins",
+            ),
+            text(
+                "dealer",
+                "Dealer",
+                "File with the public key of whoever prepares the key bundles; bundles of others are refused. \
+                 Default: the file dealer.pub in the directory keys",
+            ),
+            text(
+                "consent-file",
+                "Consent",
+                "The patient's consent, a FHIR R4 Consent in JSON. It must be active and permit the recording, and be \
+                 the one that the room's policy refers to. It is read again when it changes",
+            ),
+            text(
+                "audit-log",
+                "Audit log",
+                "Directory of the audit log, one for all recordings of a service; made where there is none. Its key \
+                 signs the recordings",
+            ),
+            glib::ParamSpecEnum::builder::<LogUnavailable>("log-unavailable")
+                .nick("Log unavailable")
+                .blurb("What to do when the audit log cannot be written to while a recording is running")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecString::builder("keyring")
+                .nick("Keyring id")
+                .blurb("Id under which the pipeline has the key source (mlskeyring) of the room that is recorded")
+                .default_value(Some("default"))
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecObject::builder::<gst::Object>("key-source")
+                .nick("Key source")
+                .blurb(
+                    "Key source of the room instead of the one that the pipeline has under the keyring id, for \
+                     applications that have one at hand",
+                )
+                .mutable_ready()
+                .build(),
+            flag(
+                "require-room",
+                "Require a room",
+                "Record only in a room that admits this recorder, while it is recording, and only frames that \
+                 sframedec opened. For tests without a room: false, which marks recordings as unattested",
+                defaults.require_room,
+            ),
+            glib::ParamSpecUInt64::builder("segment-duration")
+                .nick("Segment duration")
+                .blurb(
+                    "After so long frames are encrypted and written, nanoseconds. A crash loses no more than this. \
+                     Shorter segments take more room",
+                )
+                .minimum(*SEGMENT.start())
+                .maximum(*SEGMENT.end())
+                .default_value(nanoseconds(defaults.segment_duration))
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt::builder("retention")
+                .nick("Retention")
+                .blurb(
+                    "For so many days recordings shall be kept: noted in recording.json, deletes nothing. 0: as the \
+                     room's policy says, which also is the most",
+                )
+                .maximum(36_525)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt::builder("max-size-bytes")
+                .nick("Most bytes in memory")
+                .blurb(
+                    "So many bytes of frames may wait for a slow disk; frames beyond that are dropped and logged as \
+                     gaps, so that the call goes on",
+                )
+                .minimum(1)
+                .default_value(defaults.max_size_bytes)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt64::builder("max-size-time")
+                .nick("Longest wait")
+                .blurb("So long frames may wait for a slow disk, nanoseconds; frames beyond that are dropped and logged")
+                .minimum(1)
+                .default_value(nanoseconds(defaults.max_size_time))
+                .mutable_ready()
+                .build(),
+            flag(
+                "allow-core-dumps",
+                "Allow core dumps",
+                "Leave it to the system whether a crash writes this process's memory, with media in clear, to the \
+                 disk. Otherwise the element switches core dumps (and debuggers) off for the whole process, and not on \
+                 again: memory that was freed still holds media",
+                defaults.allow_core_dumps,
+            ),
+            glib::ParamSpecString::builder("recording-id")
+                .nick("Recording")
+                .blurb("Id of the recording and name of its folder, once it began")
+                .read_only()
+                .build(),
+            glib::ParamSpecEnum::builder::<State>("state")
+                .nick("State")
+                .blurb("What the recorder does now")
+                .read_only()
+                .build(),
+            glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                .nick("Statistics")
+                .blurb(
+                    "frames, bytes (kept); segments, sealed-bytes (on disk); gaps, dropped-queue-full, \
+                     dropped-waiting-keyframe, dropped-unsupported, dropped-no-time, dropped-too-large, lost-upstream \
+                     (gaps and the frames in them); dropped-not-recording, dropped-not-admitted, \
+                     dropped-no-epoch (frames that must not be kept); tracks, queue-bytes, queue-time, sync-time (of \
+                     the last write, nanoseconds), unlogged (entries that the audit log did not take); also \
+                     posted as element message compliancesink-stats at EOS and at PAUSED to READY",
+                )
+                .read_only()
+                .build(),
+        ]
+    });
+    &PROPERTIES
+}

@@ -1,0 +1,53 @@
+//! `compliancesrc` plays a recording: for a named reader with a reason, after the audit log has it.
+
+use std::sync::LazyLock;
+
+use gst::glib;
+use gst::prelude::*;
+
+mod caps;
+mod cursor;
+mod header;
+mod imp;
+mod messages;
+mod opened;
+mod seeking;
+mod session;
+mod settings;
+mod track;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "compliancesrc",
+        gst::DebugColorFlags::empty(),
+        Some("The player of compliance recordings"),
+    )
+});
+
+/// `on-damage`: what to do where a recording is not what was sealed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[repr(i32)]
+#[enum_type(name = "GstComplianceOnDamage")]
+pub enum OnDamage {
+    #[default]
+    #[enum_value(name = "Stop with an error that names the member", nick = "error")]
+    Error,
+    #[enum_value(
+        name = "Warn, name the member in a message compliance-damaged, push a GAP and go on with the next",
+        nick = "skip"
+    )]
+    Skip,
+}
+
+glib::wrapper! {
+    pub struct ComplianceSrc(ObjectSubclass<imp::ComplianceSrc>) @extends gst::Element, gst::Object;
+}
+
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(
+        Some(plugin),
+        "compliancesrc",
+        gst::Rank::NONE,
+        ComplianceSrc::static_type(),
+    )
+}
