@@ -11,6 +11,8 @@
 #   LOG     file that carries the room's messages, the same for all  (default: below the user's runtime directory)
 #   SOCKET  control socket for `gst-mls room … --socket`             (default $OUT/control)
 #   CREATE  not empty: create the room if it does not exist
+#   POLICY  file with the policy under which it is created            (default: strict, who the CA certifies may come in)
+#   ACCEPT  weakest claim under which to send: strict, recorded, escrow (default strict)
 #   SPEECH  WAV file to send                                         (default: a ticking tone)
 #   WINDOW  not empty: also show the video in a window; needs a display
 set -eu
@@ -31,7 +33,8 @@ set -- "$@" ! audioconvert ! audioresample ! opusenc \
 # Keyframes are rare on purpose: who joins asks for one over RTCP, and at a change of keys sframeenc asks for one.
 # rtcp-fb-nack-pli: without it rtpbin does not send the decoder's wish for a keyframe.
 exec gst-launch-1.0 -e -m rtpbin name=rtp \
-  mlskeyring name=room room="$ROOM" create=$create delivery="sqlite:${LOG:-}" \
+  mlskeyring name=room room="$ROOM" create=$create ${POLICY:+policy-file="$POLICY"} accept="${ACCEPT:-strict}" \
+    delivery="sqlite:${LOG:-}" \
     certificate-file="$ME/cert.pem" private-key-file="$ME/key.pem" ca-file="$ME/ca.pem" \
     control-socket="${SOCKET:-$OUT/control}" posture-file="$OUT/posture.json" \
   \

@@ -40,6 +40,7 @@ use super::session::Session;
 use super::settings::{self, Settings};
 use super::worker::Worker;
 use super::{CAT, State, chain, start};
+use crate::dumpable::forbid_core_dumps;
 use crate::recording::{Disk, RealDisk};
 
 struct Pad {
@@ -356,7 +357,7 @@ impl ElementImpl for ComplianceSink {
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
             gst::StateChange::NullToReady if !lock(&self.settings).allow_core_dumps => {
-                start::forbid_core_dumps().map_err(|error| self.fail(&error))?;
+                forbid_core_dumps().map_err(|error| self.fail(&error))?;
             }
             gst::StateChange::ReadyToPaused => self.start().map_err(|error| self.fail(&error))?,
             _ => {}

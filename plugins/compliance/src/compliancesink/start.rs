@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gst_e2ee_common::key_source::{self, KeySource};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::admission::Admission;
 use super::journal::Journal;
@@ -17,17 +16,6 @@ use super::worker::Worker;
 use crate::bundle::DEALER_FILE;
 use crate::recording::Disk;
 use crate::signing::PublicKey;
-
-/// Keeps this process's memory, in which media is in clear, off the disk: no core dump, no debugger (prctl(2),
-/// `PR_SET_DUMPABLE`).
-pub fn forbid_core_dumps() -> Result<(), String> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
-        format!(
-            "core dumps cannot be switched off ({error}), so a crash could write media in clear to the disk; set \
-             allow-core-dumps=true if that is acceptable"
-        )
-    })
-}
 
 /// Starts a recorder. The error says what is missing.
 pub fn start(

@@ -3,7 +3,7 @@
 //! Members are asked for one at a time, when they are needed, and never twice in a row. What cannot be read is told as an
 //! item of its own: nothing is ever left out silently.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -94,6 +94,10 @@ pub struct Cursor<M> {
     next_gap: usize,
     /// Up to there everything came.
     position_ns: u64,
+    /// The keyframes of members that were looked at: their times.
+    keyframes: BTreeMap<usize, Vec<u64>>,
+    /// The member that was looked at last, to find one.
+    seen: Option<(usize, VecDeque<Frame>)>,
 }
 
 impl<M: Members> Cursor<M> {
@@ -108,6 +112,8 @@ impl<M: Members> Cursor<M> {
             next: 0,
             next_gap: 0,
             position_ns: 0,
+            keyframes: BTreeMap::new(),
+            seen: None,
         }
     }
 
@@ -119,13 +125,7 @@ impl<M: Members> Cursor<M> {
     /// Goes to where one must begin to have everything from that time on: at a keyframe before it.
     pub fn seek(&mut self, time_ns: u64) {
         let (next, frames) = match self.track.medium {
-            Medium::Video => match self.keyframe(time_ns) {
-                Some((index, mut frames, at)) => {
-                    frames.drain(..at);
-                    (index + 1, frames)
-                }
-                None => (0, VecDeque::new()),
-            },
+            Medium::Video => self.from_keyframe(time_ns),
             Medium::Audio => self.since(time_ns.saturating_sub(AUDIO_PREROLL)),
             Medium::Text | Medium::Data => self.since(time_ns),
         };
@@ -142,21 +142,45 @@ impl<M: Members> Cursor<M> {
     }
 
     /// Time of the last keyframe that is not later than this.
-    pub fn keyframe_before(&self, time_ns: u64) -> Option<u64> {
-        let (_, frames, at) = self.keyframe(time_ns)?;
-        frames.get(at).map(|frame| frame.time_ns)
+    pub fn keyframe_before(&mut self, time_ns: u64) -> Option<u64> {
+        self.keyframe(time_ns).map(|(_, keyframe)| keyframe)
     }
 
-    /// The last keyframe that is not later than this: its member, the frames of that, and its place in them. Members that
-    /// cannot be read have none; they are told when they are played.
-    fn keyframe(&self, time_ns: u64) -> Option<(usize, VecDeque<Frame>, usize)> {
+    /// The last keyframe that is not later than this: its member and its time. Members that cannot be read have none; they
+    /// are told when they are played.
+    fn keyframe(&mut self, time_ns: u64) -> Option<(usize, u64)> {
         (0..=self.playing_at(time_ns)?).rev().find_map(|index| {
-            let frames = self.read(index).ok()?;
-            let at = frames
-                .iter()
-                .rposition(|frame| frame.sync && frame.time_ns <= time_ns)?;
-            Some((index, frames, at))
+            if !self.keyframes.contains_key(&index) {
+                let frames = self.read(index).ok()?;
+                let keyframes = frames.iter().filter(|frame| frame.sync);
+                let times = keyframes.map(|frame| frame.time_ns).collect();
+                self.keyframes.insert(index, times);
+                self.seen = Some((index, frames));
+            }
+            let times = self.keyframes.get(&index)?;
+            let last = times.iter().rfind(|keyframe| **keyframe <= time_ns)?;
+            Some((index, *last))
         })
+    }
+
+    /// The member behind, and the frames from the last keyframe on that is not later than this time.
+    fn from_keyframe(&mut self, time_ns: u64) -> (usize, VecDeque<Frame>) {
+        let found = self.keyframe(time_ns);
+        let seen = self.seen.take();
+        let Some((index, keyframe)) = found else {
+            return (0, VecDeque::new());
+        };
+        let frames = match seen {
+            Some((seen, frames)) if seen == index => Ok(frames),
+            _ => self.read(index),
+        };
+        let Ok(mut frames) = frames else {
+            return (index, VecDeque::new());
+        };
+        let begins = |frame: &Frame| frame.sync && frame.time_ns == keyframe;
+        let at = frames.iter().rposition(begins).unwrap_or(0);
+        frames.drain(..at);
+        (index + 1, frames)
     }
 
     /// The member behind, and the frames from the first on that is not over at this time.

@@ -68,7 +68,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::session::{Refused, Session, post};
+use super::session::{PAD, Refused, Session, post};
 use super::settings::{self, Settings};
 use super::track::Track;
 use crate::dumpable::forbid_core_dumps;
@@ -127,11 +127,7 @@ impl ComplianceSrc {
     fn open(&self) -> Result<(), Refused> {
         let settings = lock(&self.settings).clone();
         let element = self.obj();
-        let template = element.pad_template("src_%u").ok_or_else(|| Refused {
-            code: gst::ResourceError::Failed,
-            text: "the element has no pad template".into(),
-        })?;
-        let session = Session::open(&element, &settings, &template)?;
+        let session = Session::open(&element, &settings)?;
         *lock(&self.session) = Some(Arc::new(session));
         Ok(())
     }
@@ -256,7 +252,7 @@ impl ElementImpl for ComplianceSrc {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let template = gst::PadTemplate::new(
-                "src_%u",
+                PAD,
                 gst::PadDirection::Src,
                 gst::PadPresence::Sometimes,
                 &gst::Caps::new_any(),

@@ -15,6 +15,9 @@ use crate::access::{self, Access, AccessError, Opening, Purpose};
 use crate::ids::RecordingId;
 use crate::recording::{TrackId, TrackInfo};
 
+/// Name of all pads.
+pub const PAD: &str = "src_%u";
+
 /// Why nothing is played.
 pub struct Refused {
     pub code: gst::ResourceError,
@@ -86,11 +89,7 @@ pub fn post(element: &ComplianceSrc, structure: gst::Structure) {
 
 impl Session {
     /// Opens a recording: its log has the access when the first member is decrypted.
-    pub fn open(
-        element: &ComplianceSrc,
-        settings: &Settings,
-        template: &gst::PadTemplate,
-    ) -> Result<Self, Refused> {
+    pub fn open(element: &ComplianceSrc, settings: &Settings) -> Result<Self, Refused> {
         let needed = |path: &Option<std::path::PathBuf>, what: &str| {
             path.clone()
                 .ok_or_else(|| Refused::settings(format!("set {what}")))
@@ -112,6 +111,13 @@ impl Session {
             .map(TrackId)
             .into_iter()
             .collect();
+        let is_wanted = |track: &TrackInfo| wanted.is_empty() || wanted.contains(&track.id);
+        let mut tracks = index.tracks().iter().filter(|track| is_wanted(track)).peekable();
+        if tracks.peek().is_some() && tracks.all(|track| track.members.is_empty()) {
+            return Err(Refused::settings(
+                "there is no media in the recording, or in the track that was asked for",
+            ));
+        }
         if let Some(error) = opening.shortened() {
             post(element, messages::shortened(recording, &error.to_string()));
             if settings.on_damage == OnDamage::Error {
@@ -140,7 +146,7 @@ impl Session {
             ended: AtomicBool::new(false),
             access: Mutex::new(Some(access)),
         };
-        let made = session.make_tracks(element, template, infos);
+        let made = session.make_tracks(element, infos);
         if let Err(refused) = made {
             session.close(element);
             return Err(refused);
@@ -160,12 +166,7 @@ impl Session {
         Ok(session)
     }
 
-    fn make_tracks(
-        &mut self,
-        element: &ComplianceSrc,
-        template: &gst::PadTemplate,
-        infos: Vec<TrackInfo>,
-    ) -> Result<(), Refused> {
+    fn make_tracks(&mut self, element: &ComplianceSrc, infos: Vec<TrackInfo>) -> Result<(), Refused> {
         let group = gst::GroupId::next();
         for info in infos {
             if info.members.is_empty() {
@@ -193,9 +194,10 @@ impl Session {
                 Ok(caps) => {
                     let tags = caps::tags(self.recording, &info);
                     let stream = caps::stream(self.recording, &info, &caps, &tags);
+                    let template = template(&caps)?;
                     let place = lock(&self.place);
                     let cursor = Cursor::new(members, info, header.unwrap_or_default());
-                    let track = Track::new(template, cursor, &place);
+                    let track = Track::new(&template, cursor, &place);
                     drop(place);
                     let start = gst::event::StreamStart::builder(&caps::stream_id(self.recording, track.id))
                         .group_id(group)
@@ -211,7 +213,7 @@ impl Session {
         }
         if self.tracks.is_empty() {
             return Err(Refused::settings(
-                "nothing that can be played is in the recording, or in the track that was asked for",
+                "nothing that is left of the recording can be played",
             ));
         }
         Ok(())
@@ -274,6 +276,15 @@ impl Session {
             .field("seeks", counts.seeks)
             .build()
     }
+}
+
+/// For one pad: whoever looks for a pad to link it to (gst-launch, at a muxer) goes by its template.
+fn template(caps: &gst::Caps) -> Result<gst::PadTemplate, Refused> {
+    let (direction, presence) = (gst::PadDirection::Src, gst::PadPresence::Sometimes);
+    gst::PadTemplate::new(PAD, direction, presence, caps).map_err(|error| Refused {
+        code: gst::ResourceError::Failed,
+        text: error.to_string(),
+    })
 }
 
 /// A sentence about a member that is not played.

@@ -65,8 +65,8 @@ impl Track {
                 (gst::PadMode::Push, false) => pad.stop_task().map_err(Into::into),
                 _ => Err(gst::loggable_error!(CAT, "pads only push")),
             })
-            .event_function(|pad, parent, event| imp::ComplianceSrc::pad_event(pad, parent, event))
-            .query_function(|pad, parent, query| imp::ComplianceSrc::pad_query(pad, parent, query))
+            .event_function(imp::ComplianceSrc::pad_event)
+            .query_function(imp::ComplianceSrc::pad_query)
             .build();
         let state = State {
             cursor,

@@ -218,7 +218,9 @@ fn a_track_without_media_tells_its_gaps_and_has_no_pad() {
     let player = Player::new(&place, &recording);
     player.source.set_property("track", 1);
     let error = player.refused();
-    assert!(error.contains("nothing that can be played"), "{error}");
+    assert!(error.contains("there is no media"), "{error}");
+    // Nothing to see there, so nobody saw it.
+    assert_eq!(events(&place).len(), 1);
 }
 
 /// Plays a recording through this branch for each track; gives what comes out at `out_0`, `out_1`, ….
@@ -393,6 +395,37 @@ fn decoders_begin_with_a_gap_and_after_one() {
             plan.caps
         );
     }
+}
+
+#[test]
+fn a_muxer_finds_the_right_pads() {
+    let place = Place::new(1);
+    let plans = [
+        encoded(&format!("{SOUND} ! opusenc"), Medium::Audio, 0),
+        encoded(&format!("{PICTURES} ! vp8enc deadline=1"), Medium::Video, 0),
+    ];
+    let recording = record(&place, &plans);
+    let (identity, file) = (place.path("identity"), place.path("visit.mkv"));
+    identity_file(&identity, &place.recipient);
+    let run = Run::new(&format!(
+        "compliancesrc name=rec location={} identity-file={} audit-log={} reader=a reason=b ticket=c \
+         rec.src_0 ! matroskamux name=mux ! filesink location={} rec.src_1 ! mux.",
+        recording.display(),
+        identity.display(),
+        place.path("log").display(),
+        file.display()
+    ));
+    run.to_eos();
+    let run = Run::new(&format!(
+        "filesrc location={} ! matroskademux name=d d.video_0 ! queue ! vp8dec ! fakesink name=video sync=false \
+         d.audio_0 ! queue ! opusdec ! fakesink name=audio sync=false",
+        file.display()
+    ));
+    let out = |name| Frames::of(&run.element(name).static_pad("sink").unwrap());
+    let (video, audio) = (out("video"), out("audio"));
+    run.to_eos();
+    assert_eq!(video.len(), 75);
+    assert!(audio.len() >= 145, "{}", audio.len());
 }
 
 /// The frame that is recorded at this time.

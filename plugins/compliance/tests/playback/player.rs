@@ -48,7 +48,13 @@ struct State {
 pub struct Sink(Arc<(Mutex<State>, Condvar)>);
 
 impl Sink {
+    /// A pad for another pass.
     fn pad(&self) -> gst::Pad {
+        self.state(|state| {
+            state.got.clear();
+            state.eos = false;
+            state.flushing = false;
+        });
         let (of_chain, of_event) = (self.clone(), self.clone());
         let pad = gst::Pad::builder(gst::PadDirection::Sink)
             .chain_function(move |_, _, buffer| of_chain.take(&buffer))

@@ -72,7 +72,7 @@ impl Plan {
         let frames = (from_ms..to_ms).step_by(every_ms as usize).map(|ms| Frame {
             ms,
             lasts_ms: 40,
-            key: (ms - from_ms) % gop_ms == 0,
+            key: (ms - from_ms).is_multiple_of(gop_ms),
             bytes: format!("picture of {sender} at {ms}").into_bytes(),
         });
         Self::new(Medium::Video, VP8, sender, frames)

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod audit;
+mod consent;
 mod keys;
 mod open;
 mod verify;
@@ -24,6 +25,7 @@ struct Cli {
 enum Command {
     #[command(subcommand)]
     Keys(keys::Keys),
+    Consent(consent::Consent),
     Verify(verify::Verify),
     Open(open::Open),
     #[command(subcommand)]
@@ -34,6 +36,7 @@ impl Command {
     fn run(self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Keys(command) => command.run(),
+            Self::Consent(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::Open(command) => command.run(),
             Self::Audit(command) => Ok(command.run()?),

@@ -5,6 +5,7 @@ use std::path::Path;
 use gst_e2ee_common::room_state::RoomState;
 
 use super::{Fault, Recorder, facts};
+use crate::attestation::PURPOSE;
 use crate::audit::Event;
 use crate::audit::entry::Cut;
 use crate::bundle::{Bundle, BundleError, take_next};
@@ -18,9 +19,6 @@ use crate::recording::{
     Attestation, Claim, Facts, RECORDING_FILE, Recording, RecordingError, Recovery, Resume, Start,
 };
 use crate::signing::Signature;
-
-/// What the recorder signs with its certified key.
-const PURPOSE: &str = "recording";
 
 impl Recorder {
     /// Once it is known which room this is, goes on with the recording of it that a crash left without an end. What is
@@ -129,11 +127,10 @@ impl Recorder {
 
     fn begin(&mut self, bundle: &Bundle, room: Option<&RoomState>) -> Result<(), Fault> {
         let claim = facts::claim(room);
-        let certificate = facts::certificate(room);
         let start = Start {
             time: unix_ms(),
             room: room.and_then(|room| room.room_id.clone()),
-            recorder: certificate.map(|certificate| certificate.to_string()),
+            recorder: facts::recorder(room).map(|(subject, _)| subject),
             policy: room.and_then(|room| room.policy_digest.as_ref()?.parse().ok()),
             claim,
             consent: room.and_then(|room| room.consent.clone()),
@@ -181,7 +178,7 @@ impl Recorder {
         let epoch = room.map_or(0, |room| room.epoch);
         if let (Some(recorder), Some(room_id)) = (recorder, room_id) {
             self.journal
-                .note(facts::certificate(room).map(|certificate| Event::RecorderIn {
+                .note(facts::recorder(room).map(|(_, certificate)| Event::RecorderIn {
                     recorder: recorder.clone(),
                     certificate,
                     epoch,

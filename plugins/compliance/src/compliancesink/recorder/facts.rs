@@ -1,7 +1,6 @@
 //! What is known of room, consent and keys, in the words of the recording and of the audit log. Pure.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use gst_e2ee_common::identity;
 use gst_e2ee_common::room_state::{EscrowState, RoomState};
 
 use crate::audit::Event;
@@ -62,7 +61,7 @@ pub fn epoch(room: &RoomState) -> Option<Event> {
 /// This recorder is in the room no more.
 pub fn recorder_out(room: Option<&RoomState>) -> Option<Event> {
     Some(Event::RecorderOut {
-        recorder: id(&certificate(room)?.to_string())?,
+        recorder: id(&recorder(room)?.0)?,
         epoch: room?.epoch,
     })
 }
@@ -121,15 +120,11 @@ pub fn retention_days(property: u32, room: Option<&RoomState>) -> Option<u32> {
     }
 }
 
-/// Fingerprint of the recorder's certificate: SHA-256 of its DER, as gst-mls prints it.
-pub fn certificate(room: Option<&RoomState>) -> Option<Digest> {
-    let pem = room?.certificates.first()?;
-    let body: String = pem
-        .lines()
-        .filter(|line| !line.starts_with("-----"))
-        .map(str::trim)
-        .collect();
-    Some(Digest::of(&BASE64_STANDARD.decode(body).ok()?))
+/// The recorder's subject id and the fingerprint of its certificate, as its key source shows it.
+pub fn recorder(room: Option<&RoomState>) -> Option<(String, Digest)> {
+    let certificates = identity::from_pem(&room?.certificates).ok()?;
+    let own = identity::describe(certificates.first()?).ok()?;
+    Some((own.name?, Digest(own.fingerprint.0)))
 }
 
 #[cfg(test)]
@@ -153,10 +148,14 @@ mod tests {
     #[test]
     fn the_recorder_is_named_by_its_certificate() {
         let room = RoomState {
-            certificates: vec!["-----BEGIN CERTIFICATE-----\nYW\nJj\n-----END CERTIFICATE-----\n".to_owned()],
+            certificates: vec![include_str!("../../../tests/data/attestation/recorder.pem").to_owned()],
             ..RoomState::default()
         };
-        assert_eq!(certificate(Some(&room)), Some(Digest::of(b"abc")));
-        assert_eq!(certificate(None), None);
+        let (subject, fingerprint) = recorder(Some(&room)).unwrap();
+        assert_eq!(subject, "7f3a");
+        let der = identity::from_pem(&room.certificates).unwrap().remove(0);
+        assert_eq!(fingerprint, Digest::of(&der));
+        assert_eq!(recorder(Some(&RoomState::default())), None);
+        assert_eq!(recorder(None), None);
     }
 }
