@@ -26,7 +26,7 @@ run_recording() {
   member patient $((PORT + 10)) "$from/room/participant.sh" ACCEPT=recorded
   patient=$started
   all_in 1 clinician patient
-  member recorder $((PORT + 30)) "$from/recording/recorder.sh" KEYS="$work/keys" CONSENT="$from/recording/consent.json" \
+  member recorder $((PORT + 30)) "$from/recording/recorder.sh" KEYS="$work/recording-keys" CONSENT="$from/recording/consent.json" \
     AUDIT="$out/audit"
   recorder=$started
   all_in 2 clinician patient recorder
@@ -57,7 +57,7 @@ prepare_recording() {
   local consent=$root/pipelines/recording/consent.json reader fingerprint reference ca
   (umask 077; age-keygen -o "$work/reader.txt" 2>/dev/null; age-keygen -o "$work/stranger.txt" 2>/dev/null)
   age-keygen -y "$work/reader.txt" >"$work/recipients"
-  gst-compliance keys prepare --recipients "$work/recipients" --count 3 --dealer-key "$work/dealer.key" --out "$work/keys" \
+  gst-compliance keys prepare --recipients "$work/recipients" --count 3 --dealer-key "$work/dealer.key" --out "$work/recording-keys" \
     >"$out/keys.log" || die "gst-compliance made no keys, see $out/keys.log"
   fingerprint=$(sed -nE 's/^  ([0-9a-f]{64})  age1.*/\1/p' "$out/keys.log")
   reference=$(gst-compliance consent "$consent") || die "the consent does not permit recording"
