@@ -473,6 +473,8 @@ impl Run {
             Output::ForgetKeys => self.shared.with_schedule(|schedule, _| schedule.forget_all()),
             Output::Answer { ticket, result } => {
                 if let Some(answer) = self.answers.remove(&ticket) {
+                    // Who is told that it is in force, and looks, must see it.
+                    self.publish();
                     // It may have waited long enough.
                     let _ = answer.send(result);
                 }
