@@ -24,15 +24,25 @@ const LIMIT: Duration = Duration::from_secs(60);
 const MEMBERS: [&str; 3] = ["clinician", "patient", "recorder"];
 
 fn pipelines() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../pipelines")
+        .canonicalize()
+        .unwrap()
 }
 
 /// The first of so many UDP ports in a row that nobody uses now.
 fn free_ports(count: u16) -> u16 {
     (0..500)
-        .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
+        .map(|_| {
+            UdpSocket::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        })
         .find(|first| {
-            *first < u16::MAX - count && (*first..first + count).all(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok())
+            *first < u16::MAX - count
+                && (*first..first + count).all(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok())
         })
         .expect("no free ports in a row")
 }
@@ -54,8 +64,14 @@ impl Consult {
         };
         consult.tool("gst-mls", &["ca", "new", "--name", "Clinic", "--out", "ca"]);
         for who in MEMBERS {
-            let role = if who == "recorder" { "recorder" } else { "participant" };
-            let words = ["identity", "new", "--ca", "ca", "--role", role, "--id", who, "--out", who];
+            let role = if who == "recorder" {
+                "recorder"
+            } else {
+                "participant"
+            };
+            let words = [
+                "identity", "new", "--ca", "ca", "--role", role, "--id", who, "--out", who,
+            ];
             consult.tool("gst-mls", &words);
             fs::create_dir_all(consult.out(who)).unwrap();
         }
@@ -71,9 +87,16 @@ impl Consult {
         let root = consult.tool("gst-mls", &["fingerprint", "ca/ca.pem"]);
         let hex = |text: &str| {
             let mut words = text.split(|c: char| !c.is_ascii_hexdigit());
-            words.find(|word| word.len() >= 64).expect("no fingerprint").to_owned()
+            words
+                .find(|word| word.len() >= 64)
+                .expect("no fingerprint")
+                .to_owned()
         };
-        let recipients = keys.split("recipients").nth(1).expect("no fingerprints").to_owned();
+        let recipients = keys
+            .split("recipients")
+            .nth(1)
+            .expect("no fingerprints")
+            .to_owned();
         let policy = fs::read_to_string(pipelines().join("recording/policy.json")).unwrap();
         let policy = policy
             .replace("ROOT", &hex(&root))
@@ -113,7 +136,8 @@ impl Consult {
             .env("LOG", self.path("room.sqlite"))
             .env("SOCKET", self.socket(who))
             .envs(more.iter().copied());
-        self.sandbox.start(&format!("{who}-{}", self.starts), &mut command)
+        self.sandbox
+            .start(&format!("{who}-{}", self.starts), &mut command)
     }
 
     fn participant(&mut self, who: &str, more: &[(&str, &str)]) -> Running {
@@ -122,7 +146,8 @@ impl Consult {
     }
 
     fn recorder(&mut self) -> Running {
-        let [keys, consent, audit] = ["keys", "consent.json", "audit"].map(|name| self.path(name).display().to_string());
+        let [keys, consent, audit] =
+            ["keys", "consent.json", "audit"].map(|name| self.path(name).display().to_string());
         let more = [("KEYS", &*keys), ("CONSENT", &consent), ("AUDIT", &audit)];
         self.start("recorder", "recording/recorder.sh", &more)
     }
@@ -172,7 +197,11 @@ fn count(process: &Running, message: &str) -> usize {
 fn wait(process: &mut Running, what: &str, holds: impl Fn(&Running) -> bool) {
     let end = Instant::now() + LIMIT;
     while !holds(process) {
-        assert!(Instant::now() < end, "not within {LIMIT:?}: {what}: {}", process.printed());
+        assert!(
+            Instant::now() < end,
+            "not within {LIMIT:?}: {what}: {}",
+            process.printed()
+        );
         assert!(process.wait_for(|| true), "it ended");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -231,11 +260,17 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
     assert!(files(&recordings).is_empty(), "it wrote before recording was on");
     consult.set_recording(true);
     on.insert(consult.agree(&MEMBERS));
-    wait(&mut recorder, "segments", |recorder| count(recorder, "compliance-segment") > 12);
+    wait(&mut recorder, "segments", |recorder| {
+        count(recorder, "compliance-segment") > 12
+    });
     recorder.kill();
     let mut recorder = consult.recorder();
-    wait(&mut recorder, "recovery", |recorder| recorder.printed().contains("recovered=(boolean)true"));
-    wait(&mut recorder, "segments", |recorder| count(recorder, "compliance-segment") > 8);
+    wait(&mut recorder, "recovery", |recorder| {
+        recorder.printed().contains("recovered=(boolean)true")
+    });
+    wait(&mut recorder, "segments", |recorder| {
+        count(recorder, "compliance-segment") > 8
+    });
     // Its return renewed its keys: these epochs are on as well.
     let back = consult.agree(&MEMBERS);
     on.extend(on.clone().into_iter().min().unwrap()..=back);
@@ -243,11 +278,15 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
     // Off, on and off again.
     consult.set_recording(false);
     let off = consult.agree(&MEMBERS);
-    wait(&mut recorder, "a pause", |recorder| recorder.printed().contains("recording-off"));
+    wait(&mut recorder, "a pause", |recorder| {
+        recorder.printed().contains("recording-off")
+    });
     let segments = count(&recorder, "compliance-segment");
     consult.set_recording(true);
     on.insert(consult.agree(&MEMBERS));
-    wait(&mut recorder, "segments", |recorder| count(recorder, "compliance-segment") > segments + 8);
+    wait(&mut recorder, "segments", |recorder| {
+        count(recorder, "compliance-segment") > segments + 8
+    });
     consult.set_recording(false);
     let last = consult.agree(&MEMBERS);
 
@@ -260,7 +299,10 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
     assert!(printed.contains("compliance-stopped"), "{printed}");
 
     // One recording, and it is whole; so is the log, and it tells of it.
-    let made: Vec<_> = fs::read_dir(&recordings).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let made: Vec<_> = fs::read_dir(&recordings)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     assert_eq!(made.len(), 1, "{made:?}");
     let report = recording::verify(&made[0], &Options::default()).unwrap();
     assert_eq!(report.state, recording::State::Complete, "{report:#?}");
@@ -275,7 +317,11 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
             _ => None,
         })
         .collect();
-    assert!(events.iter().any(|event| matches!(event, Event::Recovered { .. })));
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Recovered { .. }))
+    );
     assert!(events.iter().any(|event| matches!(event, Event::Stopped { .. })));
 
     // Nothing of when it was off; something of each participant, from before and after the crash.
@@ -286,7 +332,10 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
         .flat_map(|track| &track.members)
         .flat_map(|member| [member.epochs.0, member.epochs.1])
         .collect();
-    assert!(epochs.is_subset(&on) && !epochs.contains(&off) && !epochs.contains(&last), "{epochs:?} of {on:?}");
+    assert!(
+        epochs.is_subset(&on) && !epochs.contains(&off) && !epochs.contains(&last),
+        "{epochs:?} of {on:?}"
+    );
     for medium in [Medium::Video, Medium::Audio] {
         let leaves: BTreeSet<_> = index
             .tracks()
@@ -301,15 +350,35 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
     let media = fs::read(consult.out("patient").join("video.bin")).unwrap();
     let pieces: HashSet<&[u8]> = media.chunks_exact(16).collect();
     assert!(pieces.len() > 1000);
-    let machine = files(&consult.out("recorder")).into_iter().chain(files(&log)).chain(files(&consult.path("keys")));
+    let machine = files(&consult.out("recorder"))
+        .into_iter()
+        .chain(files(&log))
+        .chain(files(&consult.path("keys")));
     for path in machine {
-        assert_eq!(pieces_in(&path, &pieces), 0, "media in clear in {}", path.display());
+        assert_eq!(
+            pieces_in(&path, &pieces),
+            0,
+            "media in clear in {}",
+            path.display()
+        );
         let bytes = fs::read(&path).unwrap();
-        assert!(!bytes.windows(15).any(|window| window == b"AGE-SECRET-KEY-"), "{}", path.display());
+        assert!(
+            !bytes.windows(15).any(|window| window == b"AGE-SECRET-KEY-"),
+            "{}",
+            path.display()
+        );
     }
 
     // It plays, to its recipient, through the log; and what comes out is what was sent.
-    let track = |medium| index.tracks().iter().find(|track| track.medium == medium).unwrap().id.to_string();
+    let track = |medium| {
+        index
+            .tracks()
+            .iter()
+            .find(|track| track.medium == medium)
+            .unwrap()
+            .id
+            .to_string()
+    };
     let (video, audio) = (track(Medium::Video), track(Medium::Audio));
     let mut playback = consult.sandbox.command(pipelines().join("recording/playback.sh"));
     playback
@@ -317,16 +386,41 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
         .env("IDENTITY", consult.path("reader.txt"))
         .env("AUDIT", &log)
         .env("OUT", consult.path("out"))
-        .envs([("READER", "reader-1"), ("REASON", "test"), ("TICKET", "T-1"), ("VIDEO", &video), ("AUDIO", &audio)]);
+        .envs([
+            ("READER", "reader-1"),
+            ("REASON", "test"),
+            ("TICKET", "T-1"),
+            ("VIDEO", &video),
+            ("AUDIO", &audio),
+        ]);
     consult.sandbox.run("playback", &mut playback).expect_success();
     assert!(consult.path("out/picture-000.jpg").exists());
     assert!(fs::metadata(consult.path("out/sound.wav")).unwrap().len() > 100_000);
     let recording = made[0].display().to_string();
     let log = log.display().to_string();
-    let words = ["open", &recording, "--identity", "reader.txt", "--audit-log", &log, "--reader", "reader-1"];
-    consult.tool("gst-compliance", &[&words[..], &["--reason", "test", "--ticket", "T-1", "--out", "opened"]].concat());
+    let words = [
+        "open",
+        &recording,
+        "--identity",
+        "reader.txt",
+        "--audit-log",
+        &log,
+        "--reader",
+        "reader-1",
+    ];
+    consult.tool(
+        "gst-compliance",
+        &[
+            &words[..],
+            &["--reason", "test", "--ticket", "T-1", "--out", "opened"],
+        ]
+        .concat(),
+    );
     let opened = files(&consult.path("opened"));
     assert_eq!(opened.len(), index.tracks().len());
     let found: usize = opened.iter().map(|path| pieces_in(path, &pieces)).sum();
-    assert!(found > 500, "only {found} pieces of the clinician's video are in the recording");
+    assert!(
+        found > 500,
+        "only {found} pieces of the clinician's video are in the recording"
+    );
 }

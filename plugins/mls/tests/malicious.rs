@@ -5,21 +5,17 @@
 
 mod world;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use gstmls::identity::{
-    IdentityKey, OwnIdentity, Role,
-    issue::{Subject, Validity},
-};
+use gstmls::identity::{Role, issue::Validity};
 use gstmls::policy::{Policy, PolicyChange};
 use gstmls::record::{MAX_RECORD, Record};
-use gstmls::room::{Command, Group, POLICY_EXTENSION, State, TIME_EXTENSION};
+use gstmls::room::{Command, Input, State};
 use gstmls::store::{MemoryStore, Store};
 use openmls::prelude::tls_codec::{DeserializeBytes, Serialize as _};
 use openmls::prelude::*;
-use openmls::schedule::{ExternalPsk, PreSharedKeyId, Psk};
-use openmls::storage::OpenMlsProvider as StoredProvider;
-use openmls_rust_crypto::RustCrypto;
+use world::evil::{
+    Deed, Evil, KINDS, credential, custom, dressed, extensions, of, other_contexts, package, required,
+    set_epoch,
+};
 use world::{BEGINNING, Ca, Identity, MAX_SILENCE, OPEN, World, policy};
 
 const A: usize = 0;
@@ -41,14 +37,6 @@ struct Case {
     ca: Ca,
     evil: Evil,
     policy: Policy,
-}
-
-struct Evil {
-    store: MemoryStore,
-    own: OwnIdentity,
-    identity: Identity,
-    id: GroupId,
-    time: u64,
 }
 
 impl Case {
@@ -73,16 +61,9 @@ impl Case {
         world.check_agreed(&[A, B, C, evil]);
         let id = world.endpoints[evil].room.as_ref().unwrap().status().group_id;
         world.kill(evil);
-        let mut store = world.endpoints[evil].disk.take().unwrap();
-        store.restart();
-        store.begin().unwrap();
-        let evil = Evil {
-            store,
-            own: identity.own(),
-            identity,
-            id: GroupId::from_slice(&hex::decode(id).unwrap()),
-            time: world.now.unix,
-        };
+        let store = world.endpoints[evil].disk.take().unwrap();
+        let id = GroupId::from_slice(&hex::decode(id).unwrap());
+        let evil = Evil::new(store, identity, id, world.now.unix);
         Self {
             world,
             ca,
@@ -97,15 +78,14 @@ impl Case {
     }
 
     fn outsider_with(&self, identity: Identity) -> Evil {
+        let id = self.evil.id.clone();
+        Evil::new(MemoryStore::new(), identity, id, self.world.now.unix)
+    }
+
+    fn with_the_state_of_b(&self, identity: Identity) -> Evil {
         let mut store = MemoryStore::new();
-        store.begin().unwrap();
-        Evil {
-            store,
-            own: identity.own(),
-            identity,
-            id: self.evil.id.clone(),
-            time: self.world.now.unix,
-        }
+        store.restore(&self.world.snapshot(B));
+        Evil::new(store, identity, self.evil.id.clone(), self.evil.time)
     }
 
     fn epoch(&self) -> u64 {
@@ -163,182 +143,6 @@ impl Case {
     }
 }
 
-/// What a commit does, unlimited by any rule.
-#[derive(Default)]
-struct Deed {
-    proposals: Vec<Proposal>,
-    adds: Vec<KeyPackage>,
-    removes: Vec<u32>,
-    extensions: Vec<Extensions<GroupContext>>,
-    /// Of the own leaf.
-    credential: Option<CredentialWithKey>,
-    time: Option<u64>,
-}
-
-impl Evil {
-    fn load(&self) -> MlsGroup {
-        let provider = self.store.provider();
-        MlsGroup::load(provider.storage(), &self.id).unwrap().unwrap()
-    }
-
-    fn commit(&self, deed: Deed) -> Record {
-        self.try_commit(deed).unwrap()
-    }
-
-    fn try_commit(&self, deed: Deed) -> Result<Record, String> {
-        self.commit_with(&self.store.provider(), deed)
-    }
-
-    fn commit_with<P: StoredProvider>(&self, provider: &P, deed: Deed) -> Result<Record, String> {
-        let mut group = MlsGroup::load(provider.storage(), &self.id).unwrap().unwrap();
-        let mut leaf = LeafNodeParameters::builder().with_extensions(at(deed.time.unwrap_or(self.time)));
-        if let Some(credential) = deed.credential {
-            leaf = leaf.with_credential_with_key(credential);
-        }
-        let mut builder = group
-            .commit_builder()
-            .force_self_update(true)
-            .leaf_node_parameters(leaf.build())
-            .add_proposals(deed.proposals)
-            .propose_adds(deed.adds)
-            .propose_removals(deed.removes.into_iter().map(LeafNodeIndex::new));
-        for extensions in deed.extensions {
-            builder = builder
-                .propose_group_context_extensions(extensions)
-                .map_err(|e| e.to_string())?;
-        }
-        let bundle = builder
-            .load_psks(provider.storage())
-            .map_err(|e| e.to_string())?
-            .build(provider.rand(), provider.crypto(), &self.own, |_| true)
-            .map_err(|e| e.to_string())?
-            .stage_commit(provider)
-            .map_err(|e| e.to_string())?;
-        let (commit, welcome, _) = bundle.into_messages();
-        Ok(Record::Commit {
-            commit: commit.to_bytes().unwrap(),
-            welcome: welcome.map(|welcome| welcome.to_bytes().unwrap()),
-        })
-    }
-
-    /// An external commit with this credential in its leaf.
-    fn external(&self, info: &[u8], credential: CredentialWithKey) -> Result<Record, String> {
-        let MlsMessageBodyIn::GroupInfo(info) =
-            MlsMessageIn::tls_deserialize_exact_bytes(info).unwrap().extract()
-        else {
-            panic!("no group info");
-        };
-        let provider = self.store.provider();
-        let leaf = LeafNodeParameters::builder()
-            .with_capabilities(capabilities())
-            .with_extensions(at(self.time))
-            .build();
-        let (_, bundle) = MlsGroup::external_commit_builder()
-            .skip_lifetime_validation()
-            .build_group(&provider, info, credential)
-            .map_err(|e| e.to_string())?
-            .leaf_node_parameters(leaf)
-            .load_psks(provider.storage())
-            .map_err(|e| e.to_string())?
-            .build(provider.rand(), provider.crypto(), &self.own, |_| true)
-            .map_err(|e| e.to_string())?
-            .finalize(&provider)
-            .map_err(|e| e.to_string())?;
-        Ok(Record::Commit {
-            commit: bundle.into_commit().to_bytes().unwrap(),
-            welcome: None,
-        })
-    }
-
-    fn key_package(&self) -> Vec<u8> {
-        Group::key_package(&self.store, &self.own, self.time).unwrap()
-    }
-
-    fn credential(&self) -> CredentialWithKey {
-        credential(&self.own)
-    }
-
-    fn info(&self) -> Vec<u8> {
-        let provider = self.store.provider();
-        let info = self.load().export_group_info(provider.crypto(), &self.own, true);
-        info.unwrap().tls_serialize_detached().unwrap()
-    }
-}
-
-fn credential(own: &OwnIdentity) -> CredentialWithKey {
-    CredentialWithKey {
-        credential: Credential::new(CredentialType::X509, own.credential_content().to_vec()),
-        signature_key: own.identity().public_key.to_vec().into(),
-    }
-}
-
-fn package(bytes: &[u8]) -> KeyPackage {
-    let store = MemoryStore::new();
-    let MlsMessageBodyIn::KeyPackage(package) = MlsMessageIn::tls_deserialize_exact_bytes(bytes)
-        .unwrap()
-        .extract()
-    else {
-        panic!("no key package");
-    };
-    package
-        .validate(store.provider().crypto(), ProtocolVersion::Mls10)
-        .unwrap()
-}
-
-fn capabilities() -> Capabilities {
-    Capabilities::builder()
-        .versions(vec![ProtocolVersion::Mls10])
-        .ciphersuites(vec![gstmls::room::MLS_SUITE])
-        .extensions(vec![
-            ExtensionType::Unknown(TIME_EXTENSION),
-            ExtensionType::Unknown(POLICY_EXTENSION),
-        ])
-        .credentials(vec![CredentialType::X509])
-        .build()
-}
-
-fn at(time: u64) -> Extensions<LeafNode> {
-    let time = UnknownExtension(time.to_be_bytes().to_vec());
-    Extensions::single(Extension::Unknown(TIME_EXTENSION, time)).unwrap()
-}
-
-fn required() -> Extension {
-    Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(
-        &[
-            ExtensionType::Unknown(TIME_EXTENSION),
-            ExtensionType::Unknown(POLICY_EXTENSION),
-        ],
-        &[],
-        &[CredentialType::X509],
-    ))
-}
-
-fn of(policy: &Policy) -> Extension {
-    Extension::Unknown(POLICY_EXTENSION, UnknownExtension(policy.encode()))
-}
-
-fn extensions(list: Vec<Extension>) -> Extensions<GroupContext> {
-    Extensions::from_vec(list).unwrap()
-}
-
-/// A certificate of the CA for this name and these days.
-fn certified(ca: &Ca, id: &str, roles: &[Role], validity: Validity) -> Identity {
-    let mut seed = [7; 32];
-    seed[..id.len()].copy_from_slice(id.as_bytes());
-    let key = IdentityKey::from_seed(&seed);
-    let subject = Subject {
-        id: id.into(),
-        operator: None,
-        roles: roles.to_vec(),
-    };
-    let (chain, _) = ca.authority.issue(key.public(), &subject, validity).unwrap();
-    Identity {
-        seed,
-        chain,
-        root: ca.authority.root_certificate().to_vec(),
-    }
-}
-
 // Identity and role
 
 #[test]
@@ -371,7 +175,10 @@ fn a_role_that_nobody_certified() {
 fn a_certified_role_that_it_did_not_come_with() {
     let mut case = Case::new(RECORDED);
     let validity = Validity::days(BEGINNING + 60, 300);
-    let wider = certified(&case.ca, "m", &[Role::Participant, Role::Recorder], validity).own();
+    let wider = case
+        .ca
+        .certified("m", &[Role::Participant, Role::Recorder], validity)
+        .own();
     let record = case.evil.commit(Deed {
         credential: Some(credential(&wider)),
         ..Deed::default()
@@ -402,7 +209,7 @@ fn an_expired_certificate_is_added() {
         from: BEGINNING - 1000,
         until: BEGINNING + 500,
     };
-    let mut expired = case.outsider_with(certified(&case.ca, "x", &[Role::Participant], validity));
+    let mut expired = case.outsider_with(case.ca.certified("x", &[Role::Participant], validity));
     expired.time = BEGINNING;
     let record = case.evil.commit(Deed {
         adds: vec![package(&expired.key_package())],
@@ -511,20 +318,9 @@ fn the_policy_is_dropped() {
 #[test]
 fn the_requirements_are_dropped() {
     let mut case = Case::new(OPEN);
-    let stricter = PolicyChange::parse(br#"{ "retention_days": 3 }"#)
-        .unwrap()
-        .apply(&case.policy);
-    let fewer = RequiredCapabilitiesExtension::new(
-        &[
-            ExtensionType::Unknown(TIME_EXTENSION),
-            ExtensionType::Unknown(POLICY_EXTENSION),
-        ],
-        &[],
-        &[],
-    );
-    let list = vec![Extension::RequiredCapabilities(fewer), of(&stricter)];
+    let [fewer, _] = other_contexts(&case.evil, &case.policy);
     let record = case.evil.commit(Deed {
-        extensions: vec![extensions(list)],
+        extensions: vec![fewer],
         ..Deed::default()
     });
     case.refused(record, "RequiredCapabilities");
@@ -533,17 +329,9 @@ fn the_requirements_are_dropped() {
 #[test]
 fn external_senders_are_let_in() {
     let mut case = Case::new(OPEN);
-    let sender = ExternalSender::new(
-        case.evil.credential().signature_key,
-        case.evil.credential().credential,
-    );
-    let list = vec![
-        required(),
-        of(&case.policy),
-        Extension::ExternalSenders(vec![sender]),
-    ];
+    let [_, senders] = other_contexts(&case.evil, &case.policy);
     let record = case.evil.commit(Deed {
-        extensions: vec![extensions(list)],
+        extensions: vec![senders],
         ..Deed::default()
     });
     case.refused(record, "ExternalSenders");
@@ -586,12 +374,8 @@ fn the_policy_comes_twice() {
 #[test]
 fn a_pre_shared_key_is_refused() {
     let mut case = Case::new(OPEN);
-    let provider = case.evil.store.provider();
-    let psk = Psk::External(ExternalPsk::new(b"secret".to_vec()));
-    let psk = PreSharedKeyId::new(gstmls::room::MLS_SUITE, provider.rand(), psk).unwrap();
-    psk.store(&provider, &[1; 32]).unwrap();
     let record = case.evil.commit(Deed {
-        proposals: vec![Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(psk)))],
+        proposals: vec![case.evil.pre_shared_key()],
         ..Deed::default()
     });
     case.refused(record, "PSK");
@@ -601,10 +385,7 @@ fn a_pre_shared_key_is_refused() {
 fn a_custom_proposal_is_refused() {
     let mut case = Case::new(OPEN);
     let built = case.evil.try_commit(Deed {
-        proposals: vec![Proposal::Custom(Box::new(CustomProposal::new(
-            0xF123,
-            vec![1, 2, 3],
-        )))],
+        proposals: vec![custom()],
         ..Deed::default()
     });
     match built {
@@ -617,39 +398,8 @@ fn a_custom_proposal_is_refused() {
 fn proposals_that_stand_alone_are_refused() {
     let mut case = Case::new(OPEN);
     let stranger = case.outsider("x", &[Role::Participant]);
-    let mut proposals = Vec::new();
-    let provider = case.evil.store.provider();
-    let leaf = || {
-        LeafNodeParameters::builder()
-            .with_extensions(at(case.evil.time))
-            .build()
-    };
-    let own = &case.evil.own;
-    let (update, _) = case
-        .evil
-        .load()
-        .propose_self_update(&provider, own, leaf())
-        .unwrap();
-    proposals.push(update);
-    let (remove, _) = case
-        .evil
-        .load()
-        .propose_remove_member(&provider, own, LeafNodeIndex::new(1))
-        .unwrap();
-    proposals.push(remove);
-    let (add, _) = case
-        .evil
-        .load()
-        .propose_add_member(&provider, own, &package(&stranger.key_package()))
-        .unwrap();
-    proposals.push(add);
-    let (context, _) = case
-        .evil
-        .load()
-        .propose_group_context_extensions(&provider, extensions(vec![required()]), own)
-        .unwrap();
-    proposals.push(context);
-    let proposals: Vec<_> = proposals.into_iter().map(|p| p.to_bytes().unwrap()).collect();
+    let proposals = case.evil.proposals(1, &stranger.key_package());
+    let count = proposals.len();
     for proposal in proposals {
         // All are of the epoch in which they were made.
         case.world.append(Record::Proposal(proposal).encode());
@@ -660,7 +410,7 @@ fn proposals_that_stand_alone_are_refused() {
         let alone = said
             .iter()
             .filter(|said| said.contains("the only proposal that may stand alone"));
-        assert_eq!(alone.count(), 4, "{said:?}");
+        assert_eq!(alone.count(), count, "{said:?}");
     }
     case.goes_on();
 }
@@ -716,176 +466,6 @@ fn an_external_commit_under_another_name() {
 
 // Paths that cannot be followed
 
-/// Crypto that encrypts rubbish to some.
-struct Bent {
-    inner: RustCrypto,
-    sealed: AtomicUsize,
-    wrong: fn(usize) -> bool,
-}
-
-struct BentProvider<'a, P> {
-    inner: &'a P,
-    crypto: Bent,
-}
-
-impl<P: OpenMlsProvider> OpenMlsProvider for BentProvider<'_, P> {
-    type CryptoProvider = Bent;
-    type RandProvider = P::RandProvider;
-    type StorageProvider = P::StorageProvider;
-
-    fn storage(&self) -> &P::StorageProvider {
-        self.inner.storage()
-    }
-
-    fn crypto(&self) -> &Bent {
-        &self.crypto
-    }
-
-    fn rand(&self) -> &P::RandProvider {
-        self.inner.rand()
-    }
-}
-
-impl OpenMlsCrypto for Bent {
-    fn supports(&self, suite: Ciphersuite) -> Result<(), CryptoError> {
-        self.inner.supports(suite)
-    }
-
-    fn supported_ciphersuites(&self) -> Vec<Ciphersuite> {
-        self.inner.supported_ciphersuites()
-    }
-
-    fn hkdf_extract(&self, hash: HashType, salt: &[u8], ikm: &[u8]) -> Result<SecretVLBytes, CryptoError> {
-        self.inner.hkdf_extract(hash, salt, ikm)
-    }
-
-    fn hmac(&self, hash: HashType, key: &[u8], message: &[u8]) -> Result<SecretVLBytes, CryptoError> {
-        self.inner.hmac(hash, key, message)
-    }
-
-    fn hkdf_expand(
-        &self,
-        hash: HashType,
-        prk: &[u8],
-        info: &[u8],
-        length: usize,
-    ) -> Result<SecretVLBytes, CryptoError> {
-        self.inner.hkdf_expand(hash, prk, info, length)
-    }
-
-    fn hash(&self, hash: HashType, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        self.inner.hash(hash, data)
-    }
-
-    fn aead_encrypt(
-        &self,
-        alg: AeadType,
-        key: &[u8],
-        data: &[u8],
-        nonce: &[u8],
-        aad: &[u8],
-    ) -> Result<Vec<u8>, CryptoError> {
-        self.inner.aead_encrypt(alg, key, data, nonce, aad)
-    }
-
-    fn aead_decrypt(
-        &self,
-        alg: AeadType,
-        key: &[u8],
-        data: &[u8],
-        nonce: &[u8],
-        aad: &[u8],
-    ) -> Result<Vec<u8>, CryptoError> {
-        self.inner.aead_decrypt(alg, key, data, nonce, aad)
-    }
-
-    fn signature_key_gen(&self, alg: SignatureScheme) -> Result<(Vec<u8>, Vec<u8>), CryptoError> {
-        self.inner.signature_key_gen(alg)
-    }
-
-    fn verify_signature(
-        &self,
-        alg: SignatureScheme,
-        data: &[u8],
-        key: &[u8],
-        signature: &[u8],
-    ) -> Result<(), CryptoError> {
-        self.inner.verify_signature(alg, data, key, signature)
-    }
-
-    fn sign(&self, alg: SignatureScheme, data: &[u8], key: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        self.inner.sign(alg, data, key)
-    }
-
-    fn hpke_seal(
-        &self,
-        config: HpkeConfig,
-        key: &[u8],
-        info: &[u8],
-        aad: &[u8],
-        text: &[u8],
-    ) -> Result<HpkeCiphertext, CryptoError> {
-        let wrong = (self.wrong)(self.sealed.fetch_add(1, Ordering::Relaxed));
-        let text = if wrong { vec![7; text.len()] } else { text.to_vec() };
-        self.inner.hpke_seal(config, key, info, aad, &text)
-    }
-
-    fn hpke_open(
-        &self,
-        config: HpkeConfig,
-        input: &HpkeCiphertext,
-        key: &[u8],
-        info: &[u8],
-        aad: &[u8],
-    ) -> Result<Vec<u8>, CryptoError> {
-        self.inner.hpke_open(config, input, key, info, aad)
-    }
-
-    fn hpke_setup_sender_and_export(
-        &self,
-        config: HpkeConfig,
-        key: &[u8],
-        info: &[u8],
-        context: &[u8],
-        length: usize,
-    ) -> Result<(KemOutput, ExporterSecret), CryptoError> {
-        self.inner
-            .hpke_setup_sender_and_export(config, key, info, context, length)
-    }
-
-    fn hpke_setup_receiver_and_export(
-        &self,
-        config: HpkeConfig,
-        enc: &[u8],
-        key: &[u8],
-        info: &[u8],
-        context: &[u8],
-        length: usize,
-    ) -> Result<ExporterSecret, CryptoError> {
-        self.inner
-            .hpke_setup_receiver_and_export(config, enc, key, info, context, length)
-    }
-
-    fn derive_hpke_keypair(&self, config: HpkeConfig, ikm: &[u8]) -> Result<HpkeKeyPair, CryptoError> {
-        self.inner.derive_hpke_keypair(config, ikm)
-    }
-}
-
-impl Evil {
-    fn commit_wrongly(&self, wrong: fn(usize) -> bool) -> (Record, usize) {
-        let provider = BentProvider {
-            inner: &self.store.provider(),
-            crypto: Bent {
-                inner: RustCrypto::default(),
-                sealed: AtomicUsize::new(0),
-                wrong,
-            },
-        };
-        let record = self.commit_with(&provider, Deed::default()).unwrap();
-        (record, provider.crypto.sealed.into_inner())
-    }
-}
-
 fn says(world: &World, index: usize, what: &str) -> bool {
     let events = &world.endpoints[index].events;
     events.iter().any(|event| format!("{event:?}").contains(what))
@@ -893,10 +473,11 @@ fn says(world: &World, index: usize, what: &str) -> bool {
 
 #[test]
 fn a_path_that_half_of_the_room_cannot_follow() {
-    for wrong in [(|i| i == 0) as fn(usize) -> bool, |i| i == 1] {
+    // c, who is beside m in the tree; all but c.
+    for mask in [1 << 4, !(1 << 4)] {
         let mut case = Case::new(OPEN);
         let before = case.epoch();
-        let (record, sealed) = case.evil.commit_wrongly(wrong);
+        let (record, sealed) = case.evil.commit_wrongly(mask).unwrap();
         assert!(sealed > 1, "{sealed}");
         let at = case.world.append(record.encode());
         let mut stuck = 0;
@@ -918,10 +499,102 @@ fn a_path_that_half_of_the_room_cannot_follow() {
 }
 
 #[test]
+fn a_path_that_half_of_the_room_cannot_follow_and_its_author_says_it_cannot_either() {
+    let mut case = Case::new(OPEN);
+    let stuck = case.evil.message(&[3]).unwrap();
+    let (record, _) = case.evil.commit_wrongly(!(1 << 4)).unwrap();
+    case.world.append(record.encode());
+    case.world.append(Record::Message(stuck).encode());
+    case.world.pass(20_000);
+    // Believed, a and b would go on without c, who is in the epoch that the commit began.
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
+fn a_path_that_nobody_can_follow_and_one_member_has_lost_its_state() {
+    let mut case = Case::new(OPEN);
+    // b cannot say any more whether it could.
+    case.world.kill(B);
+    case.world.endpoints[B].disk = Some(MemoryStore::new());
+    let (record, _) = case.evil.commit_wrongly(u64::MAX).unwrap();
+    case.world.append(record.encode());
+    case.world.pass(5000);
+    assert!(!case.world.endpoints[A].sealing);
+    case.world.start(B);
+    case.world.pass(60_000);
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
+fn a_path_that_nobody_can_follow_and_then_one_that_half_of_the_room_cannot() {
+    let mut case = Case::new(OPEN);
+    for mask in [u64::MAX, !(1 << 4), 0] {
+        let (record, _) = case.evil.commit_wrongly(mask).unwrap();
+        case.world.append(record.encode());
+    }
+    case.world.pass(30_000);
+    // All leave the first one out; c follows the second one, a and b may not go on with the third.
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
+fn a_path_that_nobody_can_follow_and_its_author_invites_into_its_own_epoch() {
+    let mut case = Case::new(OPEN);
+    // b is not there to say that it cannot follow either.
+    case.world.kill(B);
+    let (record, _) = case.evil.commit_wrongly(u64::MAX).unwrap();
+    case.world.append(record.encode());
+    case.evil.enter_pending();
+    for part in 1..6 {
+        case.world.pass(3000);
+        let info = case.evil.info();
+        let cut = info[..info.len() * part / 6].to_vec();
+        case.world.append(Record::GroupInfo(info).encode());
+        case.world.append(Record::GroupInfo(cut).encode());
+    }
+    case.world.start(B);
+    case.world.pass(20_000);
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
+fn a_path_that_nobody_can_follow_while_somebody_waits_to_be_let_go() {
+    let mut case = Case::new(OPEN);
+    let (record, _) = case.evil.commit_wrongly(u64::MAX).unwrap();
+    case.world.input(B, Input::Leave);
+    case.world.append(record.encode());
+    case.world.pass(20_000);
+    case.world.check_agreed(&[A, C]);
+    assert_eq!(case.world.members(A), ["a", "c", "m"]);
+    assert_eq!(case.world.state(B), State::Evicted);
+}
+
+#[test]
+fn a_path_that_nobody_can_follow_and_one_who_has_heard_so_is_started_again() {
+    let mut case = Case::new(OPEN);
+    case.world.kill(B);
+    let (record, _) = case.evil.commit_wrongly(u64::MAX).unwrap();
+    case.world.append(record.encode());
+    case.world.pass(1000);
+    assert_eq!(case.world.state(A), State::Joining);
+    // It cannot read again what c said.
+    case.world.kill(A);
+    case.world.start(A);
+    case.world.start(B);
+    case.world.pass(20_000);
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
 fn a_path_that_nobody_can_follow_is_left_out_by_all() {
     let mut case = Case::new(OPEN);
     let before = case.epoch();
-    let (record, _) = case.evil.commit_wrongly(|_| true);
+    let (record, _) = case.evil.commit_wrongly(u64::MAX).unwrap();
     case.world.append(record.encode());
     case.world.pass(20_000);
     case.world.check_agreed(&HONEST);
@@ -938,10 +611,9 @@ fn a_path_that_nobody_can_follow_is_left_out_by_all() {
 #[test]
 fn a_path_that_nobody_can_follow_with_a_way_into_the_authors_own_epoch() {
     let mut case = Case::new(OPEN);
-    let (record, _) = case.evil.commit_wrongly(|_| true);
+    let (record, _) = case.evil.commit_wrongly(u64::MAX).unwrap();
     // What it says it leads to: a group of its author's alone.
-    let mut group = case.evil.load();
-    group.merge_pending_commit(&case.evil.store.provider()).unwrap();
+    case.evil.enter_pending();
     case.world.append(record.encode());
     case.world.append(Record::GroupInfo(case.evil.info()).encode());
     case.world.pass(60_000);
@@ -972,18 +644,11 @@ fn a_welcome_into_another_room() {
         (now, another, &case.policy, "another group than the log's"),
         (now + 1, same_id.clone(), &other, "a welcome into another room"),
     ] {
-        let mut trap = case.outsider_with(case.evil.identity.clone());
-        trap.id = id;
-        Group::create(&trap.store, &trap.own, policy, trap.id.as_slice(), trap.time).unwrap();
-        let Record::Commit { commit, welcome } = trap.commit(Deed {
-            adds: vec![package(&asked)],
-            ..Deed::default()
-        }) else {
+        let Record::Commit { commit, welcome } = case.evil.trap(&id, policy, package(&asked)).unwrap() else {
             panic!("no commit");
         };
         // To look like one that can have won, it is dressed as the log's group's.
-        let rest = commit[5 + trap.id.as_slice().len()..].to_vec();
-        let mut commit = [&commit[..4], &[16], same_id.as_slice(), &rest].concat();
+        let mut commit = dressed(&commit, &same_id);
         set_epoch(&mut commit, epoch);
         case.world.append(Record::Commit { commit, welcome }.encode());
         // The victim reads it first.
@@ -1021,17 +686,7 @@ fn a_thief_asks_again_after_it_was_removed() {
 #[test]
 fn a_clone_commits_in_a_members_name() {
     let mut case = Case::new(OPEN);
-    let mut store = MemoryStore::new();
-    store.restore(&case.world.snapshot(B));
-    store.begin().unwrap();
-    let identity = case.ca.identity("b", &[Role::Participant]);
-    let clone = Evil {
-        store,
-        own: identity.own(),
-        identity,
-        id: case.evil.id.clone(),
-        time: case.evil.time,
-    };
+    let clone = case.with_the_state_of_b(case.ca.identity("b", &[Role::Participant]));
     let before = case.epoch();
     let record = clone.commit(Deed::default());
     case.world.append(record.encode());
@@ -1054,17 +709,7 @@ fn a_commit_in_a_members_name_that_the_others_refuse() {
     // Every member can name another one as the author of an encrypted commit. The others see a wrong signature; the
     // victim cannot look into what seems to be its own, as little as into this one, which the others refuse.
     let mut case = Case::new(OPEN);
-    let mut store = MemoryStore::new();
-    store.restore(&case.world.snapshot(B));
-    store.begin().unwrap();
-    let identity = Ca::new("elsewhere").identity("b", &[Role::Participant]);
-    let forger = Evil {
-        store,
-        own: identity.own(),
-        identity,
-        id: case.evil.id.clone(),
-        time: case.evil.time,
-    };
+    let forger = case.with_the_state_of_b(Ca::new("elsewhere").identity("b", &[Role::Participant]));
     let before = case.epoch();
     let record = forger.commit(Deed {
         credential: Some(forger.credential()),
@@ -1103,12 +748,6 @@ fn records_that_are_repeated() {
     }
     case.world.pass(10_000);
     case.goes_on();
-}
-
-/// The epoch in the header of an MLSMessage with a PrivateMessage.
-fn set_epoch(message: &mut [u8], epoch: u64) {
-    let at = 5 + usize::from(message[4]);
-    message[at..at + 8].copy_from_slice(&epoch.to_be_bytes());
 }
 
 #[test]
@@ -1174,22 +813,7 @@ fn rubbish_of_every_kind() {
         };
         (0..length).map(|_| next()).collect()
     };
-    let kinds: [fn(Vec<u8>) -> Record; 7] = [
-        Record::Create,
-        Record::KeyPackage,
-        |commit| Record::Commit {
-            commit,
-            welcome: None,
-        },
-        |bytes| Record::Commit {
-            commit: bytes.clone(),
-            welcome: Some(bytes),
-        },
-        Record::Proposal,
-        Record::Message,
-        Record::GroupInfo,
-    ];
-    for kind in kinds {
+    for kind in KINDS {
         for length in [0, 1, 7, 100, 5000] {
             case.world.append(kind(random(length)).encode());
         }
@@ -1218,7 +842,7 @@ fn rubbish_of_every_kind() {
         if let Ok(Record::Commit { commit, .. } | Record::KeyPackage(commit) | Record::Message(commit)) =
             Record::decode(bytes)
         {
-            for kind in kinds {
+            for kind in KINDS {
                 if !matches!(kind(Vec::new()), Record::Commit { .. } | Record::KeyPackage(_)) {
                     case.world.append(kind(commit.clone()).encode());
                 }
@@ -1248,20 +872,9 @@ fn a_welcome_alone_in_a_members_own_record_is_no_way_past_the_members() {
     let Ok(Record::KeyPackage(asked)) = Record::decode(&bytes) else {
         panic!("it did not ask");
     };
-    let mut trap = case.outsider_with(case.evil.identity.clone());
-    trap.id = GroupId::from_slice(&[9; 16]);
-    Group::create(
-        &trap.store,
-        &trap.own,
-        &case.policy,
-        trap.id.as_slice(),
-        trap.time,
-    )
-    .unwrap();
-    let Record::Commit { welcome, .. } = trap.commit(Deed {
-        adds: vec![package(&asked)],
-        ..Deed::default()
-    }) else {
+    let another = GroupId::from_slice(&[9; 16]);
+    let Record::Commit { welcome, .. } = case.evil.trap(&another, &case.policy, package(&asked)).unwrap()
+    else {
         panic!("no commit");
     };
     let Record::Commit { commit, .. } = case.evil.commit(Deed {
@@ -1329,8 +942,7 @@ fn a_delivery_that_reorders_gives_nobody_a_wrong_key() {
     let numbers: Vec<_> = missed.iter().map(|(sequence, _)| *sequence).collect();
     for (sequence, (_, bytes)) in numbers.into_iter().zip(missed.into_iter().rev()) {
         case.world.endpoints[C].read = sequence;
-        case.world
-            .input(C, gstmls::room::Input::Entry { sequence, bytes });
+        case.world.input(C, Input::Entry { sequence, bytes });
         let (epoch, of_c) = case.world.endpoints[C].keys.last_key_value().unwrap();
         let of_a = case.world.endpoints[A].keys.get(epoch);
         assert!(

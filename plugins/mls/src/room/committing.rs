@@ -75,7 +75,7 @@ pub(super) struct Wish {
 /// Somebody who asked to be let in, and may be.
 pub(super) struct Candidate {
     package: KeyPackage,
-    pub(super) leaf: Leaf,
+    leaf: Leaf,
     since: u64,
     ticket: Option<u64>,
     authorized: bool,
@@ -152,16 +152,17 @@ impl<S: Store> Room<S> {
         };
         let present = current
             .roster
-            .values()
-            .find(|old| old.identity.same_as(&leaf.identity));
+            .iter()
+            .find(|(_, old)| old.identity.same_as(&leaf.identity));
         // Read again after a restart, repeated by the delivery, or somebody's own from before it came in.
         let gone = self.gone.get(&leaf.identity.fingerprint);
-        if present.is_some_and(|present| present.time >= leaf.time)
+        if present.is_some_and(|(_, present)| present.time >= leaf.time)
             || gone.is_some_and(|gone| *gone >= leaf.time)
             || leaf.identity.same_as(self.own.identity())
         {
             return;
         }
+        let present = present.map(|(leaf, _)| *leaf);
         let refusal = if leaf.time > self.now.unix + AHEAD {
             Err(format!(
                 "its clock is {} s ahead of this one's",
@@ -187,7 +188,8 @@ impl<S: Store> Room<S> {
                 other.package = package;
                 other.leaf = leaf;
             }
-            Some(_) => {}
+            // Not a new one.
+            Some(_) => return,
             None if full => {}
             None => self.candidates.push(Candidate {
                 package,
@@ -196,6 +198,9 @@ impl<S: Store> Room<S> {
                 ticket: None,
                 authorized: false,
             }),
+        }
+        if let Some(present) = present {
+            self.somebody_stuck(present);
         }
     }
 

@@ -155,7 +155,7 @@ impl<S: Store> Room<S> {
             };
         }
         if self.stuck.is_some() {
-            self.hold(sequence, hash, commit);
+            self.hold(sequence, hash, commit, epoch);
             return Ok(());
         }
         self.commit_here(sequence, hash, commit)
@@ -186,6 +186,9 @@ impl<S: Store> Room<S> {
                 }
                 if let Some(how) = applied.removed {
                     return self.removed(&applied.by, how);
+                }
+                if applied.by.leaf.is_none() {
+                    self.info_asked = 0;
                 }
                 if let Some(leaf) = applied.by.leaf {
                     self.queue.done(leaf);

@@ -591,6 +591,14 @@ pub fn read_info(bytes: &[u8]) -> Result<VerifiableGroupInfo, GroupError> {
     }
 }
 
+/// The leaf whose signature a GroupInfo ends with (RFC 9420 §12.4.3), as it says itself.
+pub(super) fn signer_of_info(bytes: &[u8]) -> Option<u32> {
+    // Ed25519's 64 bytes, with two bytes of length in front.
+    let (_, end) = bytes.split_last_chunk::<70>()?;
+    let (signer, _) = end.split_first_chunk()?;
+    Some(u32::from_be_bytes(*signer))
+}
+
 /// Is it wrong for everybody, or could it be wrong only here? What depends on this member's own secrets (a path
 /// secret encrypted wrongly for it) or its own clock (a key package's lifetime) may be fine for others.
 fn classify<E: std::fmt::Display>(error: ProcessMessageError<E>, author: Option<Vec<u8>>) -> GroupError {

@@ -17,6 +17,10 @@ const INFO_AGAIN: u64 = 3000;
 const CONFIRMED_WITHIN: u64 = 10_000;
 /// Members answer a request for the GroupInfo one after the other, so many milliseconds apart.
 const INFO_TURN: u64 = 700;
+/// After so many requests with which nobody came in, some answer although others did: theirs seem to be of no use.
+const INSIST: u32 = 3;
+/// How many do that.
+const INSISTING: usize = 8;
 /// Failed external commits before the room is joined like by a stranger.
 const ATTEMPTS: u32 = 3;
 /// Row that says: the stored group is an external commit's that has not won yet.
@@ -364,6 +368,8 @@ impl<S: Store> Room<S> {
         }
         let own = current.own();
         let mut position = current.roster.keys().filter(|leaf| **leaf < own).count();
+        self.info_asked += 1;
+        self.info_insists = self.info_asked >= INSIST && position < INSISTING;
         if self.rejoin.is_some() {
             // Its own answer is of no use to itself, and would keep others from giving theirs.
             position += current.roster.len();
@@ -390,7 +396,9 @@ impl<S: Store> Room<S> {
 
     /// Somebody's GroupInfo: for this endpoint if it waits for one.
     pub(super) fn info_entry(&mut self, bytes: &[u8]) -> Result<(), GroupError> {
-        self.info_wanted = None;
+        if !self.info_insists {
+            self.info_wanted = None;
+        }
         let waits = self
             .rejoin
             .as_ref()
@@ -398,11 +406,11 @@ impl<S: Store> Room<S> {
         if !waits || !self.caught_up {
             return Ok(());
         }
-        let Err(error) = self.join_by_info(bytes) else {
-            return Ok(());
-        };
-        self.refuse("message", "", error)?;
-        self.rejoin_failed()
+        match self.join_by_info(bytes) {
+            // Anybody may have made it: that alone is no reason to give up.
+            Err(error) => self.refuse("message", "", error),
+            Ok(()) => Ok(()),
+        }
     }
 
     fn join_by_info(&mut self, bytes: &[u8]) -> Result<(), GroupError> {
@@ -429,6 +437,7 @@ impl<S: Store> Room<S> {
             return Ok(());
         }
         let unix = self.now.unix;
+        let author = self.author_of_stuck();
         let (joined, record, hash) = self.transaction(|room| {
             Group::forget(&room.store, &id)?;
             let (mut group, mut commit) = Group::join_externally(&room.store, &room.own, info, unix)?;
@@ -441,6 +450,16 @@ impl<S: Store> Room<S> {
                 let info = group::read_info(bytes)?;
                 (group, commit) = Group::join_externally(&room.store, &room.own, info, time)?;
                 roster = group.roster(&policy)?;
+            }
+            let signer = group::signer_of_info(bytes).and_then(|leaf| roster.get(&leaf));
+            if let (Some(author), Some(signer)) = (author, signer)
+                && signer.identity.same_as(&author)
+            {
+                // Whoever else follows that commit gives one too. If nobody does, this would lead to its author alone.
+                return Err(GroupError::Refused(format!(
+                    "{} invites to where only its own commit leads, which cannot be followed here",
+                    author.subject
+                )));
             }
             let current = Current {
                 group,
@@ -488,7 +507,7 @@ impl<S: Store> Room<S> {
         match &mut rejoin.commit {
             // The old group's commits: kept for the case that nobody could follow the first of them.
             None if self.stuck.is_some() => {
-                self.hold(sequence, hash, commit);
+                self.hold(sequence, hash, commit, epoch);
                 Ok(())
             }
             None if rejoin.follows => self.commit_here(sequence, hash, commit),

@@ -236,6 +236,10 @@ pub struct Room<S: Store> {
     /// Was there a proposal of this leaf's in this epoch that is not known here?
     unread_proposal: bool,
     info_wanted: Option<u64>,
+    /// Requests for a GroupInfo since somebody came in by one.
+    info_asked: u32,
+    /// Will it be published although others have published one?
+    info_insists: bool,
 
     heard: BTreeMap<u32, u64>,
     ready: BTreeSet<u32>,
@@ -299,6 +303,8 @@ impl<S: Store> Room<S> {
             suspected_clone: None,
             unread_proposal: false,
             info_wanted: None,
+            info_asked: 0,
+            info_insists: false,
             heard: BTreeMap::new(),
             ready: BTreeSet::new(),
             epoch_since: 0,

@@ -7,8 +7,13 @@
     reason = "shared by several tests, each of which uses a part"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+pub mod bent;
+pub mod evil;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gst_e2ee_common::room_state::RoomState;
 use gstmls::identity::{
     IdentityKey, OwnIdentity, Role,
     issue::{Authority, Subject, Validity},
@@ -50,6 +55,11 @@ impl Ca {
 
     /// The same, valid from that time, in unix seconds.
     pub fn identity_at(&self, id: &str, roles: &[Role], beginning: u64) -> Identity {
+        self.certified(id, roles, Validity::days(beginning, 365))
+    }
+
+    /// The same, valid in these days.
+    pub fn certified(&self, id: &str, roles: &[Role], validity: Validity) -> Identity {
         let mut seed = [7; 32];
         seed[..id.len()].copy_from_slice(id.as_bytes());
         let key = IdentityKey::from_seed(&seed);
@@ -58,10 +68,7 @@ impl Ca {
             operator: None,
             roles: roles.to_vec(),
         };
-        let (chain, _) = self
-            .authority
-            .issue(key.public(), &subject, Validity::days(beginning, 365))
-            .unwrap();
+        let (chain, _) = self.authority.issue(key.public(), &subject, validity).unwrap();
         Identity {
             seed,
             chain,
@@ -110,6 +117,7 @@ pub const OPEN: &str = r#"{ "admit": [{ "role": "participant", "root": "ROOT" }]
 pub struct Endpoint {
     pub id: String,
     pub identity: Identity,
+    pub own: Arc<OwnIdentity>,
     pub settings: Settings,
     pub room: Option<Room<MemoryStore>>,
     pub disk: Option<MemoryStore>,
@@ -117,6 +125,8 @@ pub struct Endpoint {
     pub events: Vec<Event>,
     /// Base key of each epoch that was handed out.
     pub keys: BTreeMap<u64, Vec<u8>>,
+    /// What was said to hold in each epoch.
+    pub states: BTreeMap<u64, RoomState>,
     pub sealing: bool,
     pub read: u64,
     /// (base key, KID) that it sealed under, in all its lives.
@@ -164,8 +174,16 @@ impl World {
 
     /// Adds an endpoint and starts it.
     pub fn add(&mut self, id: &str, identity: Identity, settings: Settings) -> usize {
+        let index = self.place(id, identity, settings);
+        self.start(index);
+        index
+    }
+
+    /// Adds an endpoint that does not run yet.
+    pub fn place(&mut self, id: &str, identity: Identity, settings: Settings) -> usize {
         self.endpoints.push(Endpoint {
             id: id.into(),
+            own: Arc::new(identity.own()),
             identity,
             settings,
             room: None,
@@ -173,14 +191,13 @@ impl World {
             schedule: Schedule::new(),
             events: Vec::new(),
             keys: BTreeMap::new(),
+            states: BTreeMap::new(),
             sealing: false,
             read: 0,
             sealed: BTreeSet::new(),
             authorize: true,
         });
-        let index = self.endpoints.len() - 1;
-        self.start(index);
-        index
+        self.endpoints.len() - 1
     }
 
     /// A new process of this endpoint.
@@ -189,7 +206,7 @@ impl World {
         let endpoint = &mut self.endpoints[index];
         let mut store = endpoint.disk.take().unwrap();
         store.restart();
-        let room = Room::open(store, endpoint.identity.own(), endpoint.settings.clone(), now).unwrap();
+        let room = Room::open(store, endpoint.own.clone(), endpoint.settings.clone(), now).unwrap();
         endpoint.read = room.cursor();
         endpoint.room = Some(room);
         endpoint.schedule = Schedule::new();
@@ -284,8 +301,15 @@ impl World {
                     endpoint.events.push(event);
                 }
                 Output::Epoch(keys) => {
-                    let EpochKeys { epoch, base_key, .. } = &*keys;
+                    let EpochKeys {
+                        epoch,
+                        base_key,
+                        room,
+                        ..
+                    } = &*keys;
+                    assert_eq!(room.epoch, *epoch);
                     endpoint.keys.insert(*epoch, base_key.to_vec());
+                    endpoint.states.insert(*epoch, room.clone());
                     endpoint.schedule.enter(now.ms, *keys).unwrap();
                 }
                 Output::AllReady(epoch) => endpoint.schedule.all_ready(now.ms, epoch),
