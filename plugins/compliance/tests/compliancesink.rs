@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use common::disk::{Trouble, Troubled};
 use common::feed::{Feed, OPUS, TEXT, VP8, delta, frame};
-use common::{Frame, Frames, Place, bytes, demux, logged, verified};
+use common::{Frame, Frames, Place, Stored, bytes, demux, logged, stored, verified};
 use gst::prelude::*;
-use gstcompliance::matroska::{Cutter, Piece, blocks};
 use gstcompliance::recording::State;
 
 const PICTURES: &str =
@@ -36,24 +35,6 @@ fn round_trip(branch: &str) -> (Vec<Frame>, gst::Caps, Vec<Frame>) {
     assert!(sent.len() > 10, "{branch}");
     assert_eq!(found.len(), sent.len(), "{branch}");
     (sent.all(), caps, found)
-}
-
-/// Frames with their times in milliseconds.
-type Stored = Vec<(u64, Vec<u8>)>;
-
-/// The frames of a stream, as they stand in it.
-fn stored(stream: &[u8]) -> Stored {
-    let mut cutter = Cutter::new();
-    let mut pieces = cutter.push(stream).unwrap();
-    pieces.extend(cutter.cut().unwrap().map(Piece::Cluster));
-    let clusters = pieces.iter().filter_map(|piece| match piece {
-        Piece::Header(_) => None,
-        Piece::Cluster(cluster) => Some(&cluster.bytes),
-    });
-    clusters
-        .flat_map(|cluster| blocks(cluster, cutter.scale()).unwrap())
-        .map(|block| (block.time_ns / 1_000_000, block.frame.to_vec()))
-        .collect()
 }
 
 /// The stored frames of the tracks, by the names of the tars.

@@ -9,11 +9,9 @@ use std::process::{Child, Command};
 use common::feed::{Feed, OPUS, VP8, delta, frame, opened};
 use common::source::TestSource;
 use common::{CONSENT, Place, Run, events, logged, verified};
-use ed25519_dalek::{Signer, SigningKey};
 use gst::prelude::*;
 use gst_e2ee_common::room_state::{RoomState, Standing};
 use gstcompliance::audit::Event;
-use gstcompliance::consent::Consent;
 use gstcompliance::digest::Digest;
 use gstcompliance::recording::{Claim, State};
 
@@ -24,30 +22,9 @@ struct Room {
     run: Run,
 }
 
-const CA: &str = include_str!("data/attestation/ca.pem");
-/// Of the key with the seed `07…07`.
-const RECORDER: &str = include_str!("data/attestation/recorder.pem");
-
 /// A room that records, and admits this recorder.
 fn on(place: &Place, epoch: u64) -> RoomState {
-    let consent = Consent::load(&place.path("consent.json"), 0).unwrap();
-    RoomState {
-        epoch,
-        standing: Some(Standing::Ready),
-        room_id: Some("room".into()),
-        claim: Some("recorded".into()),
-        recording: Some(true),
-        recorder: Some(true),
-        leaf: Some(2),
-        consent: Some(consent.reference(&[1; 16])),
-        recipients: Some(vec![
-            Digest::of(place.recipient.to_public().to_string().as_bytes()).to_string(),
-        ]),
-        retention_days: Some(30),
-        policy_digest: Some(Digest::of(b"policy").to_string()),
-        certificates: [RECORDER, CA].map(str::to_owned).to_vec(),
-        ..RoomState::default()
-    }
+    common::room::on(&place.path("consent.json"), &place.fingerprint(), epoch)
 }
 
 fn off(place: &Place, epoch: u64) -> RoomState {
@@ -59,12 +36,7 @@ fn off(place: &Place, epoch: u64) -> RoomState {
 
 impl Room {
     fn new(place: Place, first: RoomState) -> Self {
-        let source = TestSource::new();
-        source.set_room(first);
-        source.set_signer(|purpose, data| {
-            let label = [b"gst-e2ee ", purpose.as_bytes(), b" v1\0", data].concat();
-            SigningKey::from_bytes(&[7; 32]).sign(&label).to_bytes().to_vec()
-        });
+        let source = common::room::source(first);
         let run = place.paused_recorder("segment-duration=250000000");
         run.element("rec").set_property("key-source", &source);
         run.play();

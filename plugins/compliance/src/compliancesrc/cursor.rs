@@ -125,7 +125,7 @@ impl<M: Members> Cursor<M> {
     /// Goes to where one must begin to have everything from that time on: at a keyframe before it.
     pub fn seek(&mut self, time_ns: u64) {
         let (next, frames) = match self.track.medium {
-            Medium::Video => self.from_keyframe(time_ns),
+            Medium::Video => self.begin_at_keyframe(time_ns),
             Medium::Audio => self.since(time_ns.saturating_sub(AUDIO_PREROLL)),
             Medium::Text | Medium::Data => self.since(time_ns),
         };
@@ -164,7 +164,7 @@ impl<M: Members> Cursor<M> {
     }
 
     /// The member behind, and the frames from the last keyframe on that is not later than this time.
-    fn from_keyframe(&mut self, time_ns: u64) -> (usize, VecDeque<Frame>) {
+    fn begin_at_keyframe(&mut self, time_ns: u64) -> (usize, VecDeque<Frame>) {
         let found = self.keyframe(time_ns);
         let seen = self.seen.take();
         let Some((index, keyframe)) = found else {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gstcompliance::recording::{Disk, DiskFile, RealDisk};
 
@@ -16,6 +16,7 @@ pub struct Trouble {
     /// Nothing can be appended any more, but from what was reserved.
     pub full: AtomicBool,
     stuck: Mutex<bool>,
+    failed: Mutex<Option<Instant>>,
     free: Condvar,
 }
 
@@ -24,6 +25,18 @@ impl Trouble {
     pub fn stick(&self, stuck: bool) {
         *self.stuck.lock().unwrap() = stuck;
         self.free.notify_all();
+    }
+
+    /// When it failed first.
+    pub fn failed(&self) -> Option<Instant> {
+        *self.failed.lock().unwrap()
+    }
+
+    fn noted<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if done.is_err() {
+            self.failed.lock().unwrap().get_or_insert_with(Instant::now);
+        }
+        done
     }
 
     fn sync(&self) {
@@ -91,9 +104,9 @@ impl Disk for Troubled {
 impl DiskFile for TroubledFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.2 {
-            self.1.append()?;
+            self.1.noted(self.1.append())?;
         }
-        self.0.append(bytes)
+        self.1.noted(self.0.append(bytes))
     }
 
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -110,7 +123,7 @@ impl DiskFile for TroubledFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.1.sync();
-        self.0.sync()
+        self.1.noted(self.0.sync())
     }
 
     fn reserve(&mut self, bytes: u64) -> io::Result<()> {

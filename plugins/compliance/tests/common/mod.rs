@@ -4,6 +4,7 @@
 
 pub mod disk;
 pub mod feed;
+pub mod room;
 #[path = "../../../sframe/tests/common/source.rs"]
 pub mod source;
 
@@ -20,6 +21,8 @@ use gst::prelude::*;
 use gstcompliance::audit::{self, Event};
 use gstcompliance::bundle::{Holders, Recipients, prepare};
 use gstcompliance::compliancesink::ComplianceSink;
+use gstcompliance::digest::Digest;
+use gstcompliance::matroska::{Cutter, Piece, blocks};
 use gstcompliance::recording::{self, Disk, Options};
 
 /// Longest that anything asynchronous may take before a test gives up.
@@ -70,6 +73,11 @@ impl Place {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Fingerprint of who may open recordings.
+    pub fn fingerprint(&self) -> String {
+        Digest::of(self.recipient.to_public().to_string().as_bytes()).to_string()
     }
 
     /// The properties of a recorder here.
@@ -400,4 +408,22 @@ pub fn demux(stream: &[u8]) -> (gst::Caps, Vec<Frame>) {
 /// The bytes of frames.
 pub fn bytes(frames: &[Frame]) -> Vec<Vec<u8>> {
     frames.iter().map(|frame| frame.bytes.clone()).collect()
+}
+
+/// Frames with their times in milliseconds.
+pub type Stored = Vec<(u64, Vec<u8>)>;
+
+/// The frames of a stream, as they stand in it.
+pub fn stored(stream: &[u8]) -> Stored {
+    let mut cutter = Cutter::new();
+    let mut pieces = cutter.push(stream).unwrap();
+    pieces.extend(cutter.cut().unwrap().map(Piece::Cluster));
+    let clusters = pieces.iter().filter_map(|piece| match piece {
+        Piece::Header(_) => None,
+        Piece::Cluster(cluster) => Some(&cluster.bytes),
+    });
+    clusters
+        .flat_map(|cluster| blocks(cluster, cutter.scale()).unwrap())
+        .map(|block| (block.time_ns / 1_000_000, block.frame.to_vec()))
+        .collect()
 }
