@@ -6,6 +6,7 @@ mod world;
 
 use gstmls::identity::Role;
 use gstmls::policy::PolicyChange;
+use gstmls::record::Record;
 use gstmls::room::{Command, Event, Input, State};
 use world::{Ca, OPEN, World, policy};
 
@@ -191,6 +192,21 @@ fn without_compare_and_set_the_first_valid_commit_wins() {
     world.pass(10_000);
     world.check_agreed(&all);
     assert_eq!(world.epoch(0), before + 3, "each of them is done");
+}
+
+#[test]
+fn who_begins_anew_answers_no_request_of_before_and_is_not_woken_for_it() {
+    let (mut world, _, all) = room_of(&["a", "b", "c"]);
+    let c = all[2];
+    let asked = world.append(Record::GroupInfoRequest.encode());
+    while world.endpoints[c].read < asked {
+        world.read_one(c);
+    }
+    let room = world.endpoints[c].room.as_mut().unwrap();
+    room.check_log(b"another log", 0).unwrap();
+    world.advance(3000);
+    let deadline = world.endpoints[c].room.as_ref().unwrap().next_deadline();
+    assert!(deadline.is_none_or(|at| at > world.now.ms), "{deadline:?}");
 }
 
 #[test]

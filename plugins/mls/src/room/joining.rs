@@ -379,13 +379,13 @@ impl<S: Store> Room<S> {
     }
 
     fn publish_info(&mut self) -> Result<(), GroupError> {
-        let Some(current) = &self.current else {
-            return Ok(());
-        };
         if self.info_wanted.is_none_or(|at| at > self.now.ms) {
             return Ok(());
         }
         self.info_wanted = None;
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
         let info = current.group.info(&self.store, &self.own)?;
         if let Some(rejoin) = &mut self.rejoin {
             rejoin.published = Some(hash(&info));
