@@ -248,9 +248,9 @@ fn who_is_removed_opens_nothing_that_is_sealed_after_the_switch() {
 
 /// Carries what keyrings with `delivery=app` give out to all of them, in one order, each message 100 ms later.
 fn carry_late(rings: &[&Ring]) {
-    let (order, carried) = std::sync::mpsc::channel::<(Instant, glib::Bytes)>();
+    let (order, carried) = mpsc::channel::<(Instant, glib::Bytes)>();
     for ring in rings {
-        let order = std::sync::Mutex::new(order.clone());
+        let order = Mutex::new(order.clone());
         ring.0.connect("message-ready", false, move |args| {
             let message = args[2].get::<glib::Bytes>().unwrap();
             // Nobody carries any more when the test is over.

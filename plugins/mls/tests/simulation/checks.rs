@@ -19,7 +19,7 @@ const SELDOM: u64 = 8;
 impl Sim {
     pub fn check(&mut self, index: usize, quiet: bool) {
         let now = self.world.now.ms;
-        if !quiet || self.inputs % SELDOM == 0 {
+        if !quiet || self.inputs.is_multiple_of(SELDOM) {
             self.check_view(index);
         }
         let seal = self.dice.one_in(3);
