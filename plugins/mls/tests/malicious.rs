@@ -541,10 +541,55 @@ fn a_path_that_nobody_can_follow_and_then_one_that_half_of_the_room_cannot() {
 }
 
 #[test]
+fn a_path_that_one_could_follow_who_has_lost_its_state_since() {
+    let mut case = Case::new(OPEN);
+    case.world.kill(B);
+    let (record, _) = case.evil.commit_wrongly(!(1 << 4)).unwrap();
+    case.world.append(record.encode());
+    case.world.pass(20_000);
+    case.world.check_agreed(&[A, C]);
+    case.world.kill(C);
+    case.world.endpoints[C].disk = Some(MemoryStore::new());
+    case.world.start(C);
+    while case.world.read_one(C) {}
+    case.world.read_one(C);
+    // b reads that a could not follow, and that c asks anew. a is there all the same.
+    case.world.start(B);
+    case.world.pass(60_000);
+    assert!(!says(&case.world, B, "nobody but its author"));
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
+fn a_path_that_one_can_follow_whose_answers_the_author_forestalls() {
+    let mut case = Case::new(OPEN);
+    let (record, _) = case.evil.commit_wrongly(!(1 << 4)).unwrap();
+    case.world.append(record.encode());
+    case.evil.enter_pending();
+    let info = Record::GroupInfo(case.evil.info()).encode();
+    let mut read = 0;
+    for _ in 0..100 {
+        case.world.pass(300);
+        let asked = Record::GroupInfoRequest.encode();
+        let new = case.world.log.iter().skip(read);
+        let asks = new.into_iter().any(|(_, bytes)| *bytes == asked);
+        read = case.world.log.len();
+        if asks {
+            // c would answer in its turn, if nobody else had.
+            case.world.append(info.clone());
+        }
+    }
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
 fn a_path_that_nobody_can_follow_and_its_author_invites_into_its_own_epoch() {
     let mut case = Case::new(OPEN);
     // b is not there to say that it cannot follow either.
     case.world.kill(B);
+    let before = case.epoch();
     let (record, _) = case.evil.commit_wrongly(u64::MAX).unwrap();
     case.world.append(record.encode());
     case.evil.enter_pending();
@@ -554,6 +599,11 @@ fn a_path_that_nobody_can_follow_and_its_author_invites_into_its_own_epoch() {
         let cut = info[..info.len() * part / 6].to_vec();
         case.world.append(Record::GroupInfo(info).encode());
         case.world.append(Record::GroupInfo(cut).encode());
+    }
+    // They keep the epoch that may go on yet.
+    for index in [A, C] {
+        assert_eq!(case.world.epoch(index), before);
+        assert_eq!(case.world.state(index), State::Joining);
     }
     case.world.start(B);
     case.world.pass(20_000);

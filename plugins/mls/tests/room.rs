@@ -195,6 +195,36 @@ fn without_compare_and_set_the_first_valid_commit_wins() {
 }
 
 #[test]
+fn who_is_the_first_to_answer_others_can_join_again_itself() {
+    let (mut world, _, all) = room_of(&["a", "b", "c"]);
+    world.command(0, Command::Resync);
+    world.pass(10_000);
+    world.check_agreed(&all);
+    let status = world.endpoints[0].room.as_ref().unwrap().status();
+    assert_eq!(status.counters.resyncs, 1);
+}
+
+#[test]
+fn who_wants_to_join_again_and_gets_no_answer_has_the_keys_of_where_the_room_went_meanwhile() {
+    let (mut world, _, all) = room_of(&["a", "b", "c"]);
+    let before = world.epoch(0);
+    world.command(0, Command::Resync);
+    world.command(1, Command::Rekey);
+    for _ in 0..80 {
+        for &index in &all {
+            // No request arrives.
+            world
+                .log
+                .retain(|(_, bytes)| *bytes != Record::GroupInfoRequest.encode());
+            world.read_one(index);
+        }
+        world.advance(500);
+    }
+    assert_eq!(world.epoch(0), before + 1);
+    world.check_agreed(&all);
+}
+
+#[test]
 fn who_begins_anew_answers_no_request_of_before_and_is_not_woken_for_it() {
     let (mut world, _, all) = room_of(&["a", "b", "c"]);
     let c = all[2];

@@ -1,7 +1,9 @@
 //! What the recorder says to the audit log, and what happens while the log does not take it.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use gst_e2ee_common::rate_limit::RateLimit;
 
@@ -21,12 +23,55 @@ const AT_ONCE: usize = 64;
 /// The audit log of one recording.
 pub struct Journal {
     path: PathBuf,
-    log: Log,
+    log: Arc<Log>,
     policy: LogUnavailable,
     recording: Option<RecordingId>,
     waiting: Vec<Entry>,
     lost: u64,
     warnings: RateLimit,
+}
+
+/// Device and inode of a folder.
+type Place = (u64, u64);
+
+/// The logs that recorders of this process have open. Those of one folder share one: with a log each, every recorder reads
+/// and checks what all the others write, one after the other under the folder's lock.
+static OPEN: Mutex<Vec<(Place, Weak<Log>)>> = Mutex::new(Vec::new());
+
+fn open_logs() -> MutexGuard<'static, Vec<(Place, Weak<Log>)>> {
+    // Whole at every moment.
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn place(folder: &Path) -> Option<Place> {
+    let of = fs::metadata(folder).ok()?;
+    Some((of.dev(), of.ino()))
+}
+
+fn find(open: &[(Place, Weak<Log>)], folder: &Path) -> Option<Arc<Log>> {
+    let place = place(folder)?;
+    let (_, log) = open.iter().find(|(of, _)| *of == place)?;
+    log.upgrade()
+}
+
+fn shared(folder: &Path) -> Result<Arc<Log>, LogError> {
+    let mut open = open_logs();
+    find(&open, folder).map_or_else(|| add(&mut open, folder), Ok)
+}
+
+/// In place of one that is broken: the one that another recorder opened meanwhile, or a new one for all.
+fn reopened(folder: &Path, broken: &Arc<Log>) -> Result<Arc<Log>, LogError> {
+    let mut open = open_logs();
+    let other = find(&open, folder).filter(|log| !Arc::ptr_eq(log, broken));
+    other.map_or_else(|| add(&mut open, folder), Ok)
+}
+
+fn add(open: &mut Vec<(Place, Weak<Log>)>, folder: &Path) -> Result<Arc<Log>, LogError> {
+    let log = Arc::new(Log::open(folder)?);
+    let new = place(folder);
+    open.retain(|(of, log)| Some(*of) != new && log.strong_count() > 0);
+    open.extend(new.map(|place| (place, Arc::downgrade(&log))));
+    Ok(log)
 }
 
 /// What became of the entries.
@@ -42,7 +87,7 @@ impl Journal {
     /// Opens the log, or makes it.
     pub fn open(path: PathBuf, policy: LogUnavailable) -> Result<Self, LogError> {
         Ok(Self {
-            log: Log::open(&path)?,
+            log: shared(&path)?,
             path,
             policy,
             recording: None,
@@ -131,7 +176,7 @@ impl Journal {
                 Ok(_) => {}
                 // What is on the disk is seen when it is opened anew.
                 Err(LogError::Broken(_)) => {
-                    self.log = Log::open(&self.path)?;
+                    self.log = reopened(&self.path, &self.log)?;
                     self.log.append_all(&self.waiting[..part])?;
                 }
                 Err(error) => return Err(error),
@@ -147,4 +192,37 @@ pub fn id(text: &str) -> Option<Id> {
     let plain = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     let text: String = text.chars().map(plain).take(Id::MAX).collect();
     Id::new(if text.is_empty() { "unknown" } else { &text }).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn recorders_of_one_process_share_the_log_of_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("log");
+        let link = dir.path().join("link");
+        let journal = |path: &Path| Journal::open(path.to_owned(), LogUnavailable::Fail).unwrap();
+        let first = journal(&folder);
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        let second = journal(&link);
+        assert!(Arc::ptr_eq(&first.log, &second.log));
+        let other = journal(&dir.path().join("other"));
+        assert!(!Arc::ptr_eq(&first.log, &other.log));
+
+        // Who finds it broken first opens it anew for all.
+        let broken = first.log.clone();
+        let new = reopened(&folder, &broken).unwrap();
+        assert!(!Arc::ptr_eq(&new, &broken));
+        assert!(Arc::ptr_eq(&new, &reopened(&folder, &broken).unwrap()));
+        assert!(Arc::ptr_eq(&new, &journal(&folder).log));
+
+        // Another folder under the old name is another log.
+        drop((first, second, broken, new));
+        fs::rename(&folder, dir.path().join("gone")).unwrap();
+        let key = journal(&folder).key();
+        assert_ne!(key, journal(&dir.path().join("gone")).key());
+    }
 }

@@ -324,7 +324,7 @@ impl<S: Store> Room<S> {
                 if rejoin.asked.is_none_or(|at| at + INFO_AGAIN <= now) {
                     rejoin.asked = Some(now);
                     if self.stuck.is_some() {
-                        // Again and again: who is started again cannot read what it has read before.
+                        // Again and again: it may get lost, and who is started again cannot read what it has read.
                         self.say_stuck()?;
                     }
                     self.append(Record::GroupInfoRequest);

@@ -5,6 +5,7 @@
 //! What it does not do here, because nobody in the room can tell: welcome a joiner into a group of its own that says it is
 //! this room, or answer for others in a fork to which it invited somebody who had to join anew. Comparing epoch codes
 //! shows both.
+//! Nor does it date its leaf far ahead: who has to come in anew afterwards comes with an earlier time, and waits.
 
 use std::collections::BTreeSet;
 
