@@ -111,24 +111,24 @@ class Call:
 
     def until(self, what, holds):
         end = time.monotonic() + LIMIT
-        while not holds():
-            error = self.pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR)
-            if error:
-                raise AssertionError(f"{what}: {error.parse_error()}")
+        while True:
+            self.hear(what)
+            if holds():
+                return
             if time.monotonic() > end:
                 raise AssertionError(f"not within {LIMIT} s: {what}; {self.keyring.get_property('state')}")
-            self.note_first_epoch()
             self.say_code()
             time.sleep(0.005)
 
-    def note_first_epoch(self):
-        """The epoch that this one came in with: the first that the bus tells of, however late it is read."""
-        message = self.pipeline.get_bus().pop_filtered(Gst.MessageType.ELEMENT)
-        while message:
+    def hear(self, what):
+        """Reads the bus: errors, and the epoch that this one came in with, which is the first that it tells of."""
+        bus = self.pipeline.get_bus()
+        while message := bus.pop():
+            if message.type == Gst.MessageType.ERROR:
+                raise AssertionError(f"{what}: {message.parse_error()}")
             told = message.get_structure()
-            if self.joined is None and told.get_name() == "mls-epoch-changed":
+            if self.joined is None and told is not None and told.get_name() == "mls-epoch-changed":
                 self.joined = told.get_value("epoch")
-            message = self.pipeline.get_bus().pop_filtered(Gst.MessageType.ELEMENT)
 
     def say_code(self):
         before = self.keyring.get_property("epoch")
@@ -168,7 +168,7 @@ def guest(path, description):
     call.until("coming in", lambda: call.ready(2))
     call.until("media", lambda: call.opened() > 20)
     # The host renews the keys as soon as it hears the guest, which may be before this line.
-    call.until("new keys", lambda: call.stat("dec", "epoch") > call.joined)
+    call.until("new keys", lambda: call.joined is not None and call.stat("dec", "epoch") > call.joined)
     opened = call.opened()
     call.until("media goes on", lambda: call.opened() > opened + 20)
     call.check()

@@ -15,6 +15,8 @@ pub struct Trouble {
     pub sync_ms: AtomicU64,
     /// Nothing can be appended any more, but from what was reserved.
     pub full: AtomicBool,
+    /// Syncs of tars do not come to an end.
+    pub tars_stick: AtomicBool,
     stuck: Mutex<bool>,
     failed: Mutex<Option<Instant>>,
     free: Condvar,
@@ -123,6 +125,9 @@ impl DiskFile for TroubledFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.1.sync();
+        while self.2 && self.1.tars_stick.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         self.1.noted(self.0.sync())
     }
 

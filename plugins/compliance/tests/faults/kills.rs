@@ -53,9 +53,15 @@ fn who_is_killed_at_any_moment_comes_back_and_has_lost_no_more_than_two_seconds(
     }
 
     // And one for certain when a member is written and not sealed.
+    let sealed = || {
+        let tracks = verified(&place.recording()).tracks;
+        tracks.iter().filter(|track| track.good > 0).count()
+    };
+    let before = sealed();
     let mut process = recorders.start(kills);
-    process.records();
-    process.say("sync 3600000");
+    // Once it has sealed something it has nothing more to do than to write members.
+    until("members of both tracks", || sealed() == before + 2);
+    process.say("stick");
     until("a torn tail", || verified(&place.recording()).unsealed > 0);
     process.kill();
     let torn = verified(&place.recording()).unsealed;

@@ -142,15 +142,21 @@ fn recorder_process() {
     run.stop();
 }
 
-/// Does what comes on standard input, `sync MS` as long as syncs shall take; the end of it is the end.
+/// Does what comes on standard input: `sync MS`, so long syncs shall take; `stick`, those of tars shall not end. The end of it
+/// is the end.
 fn obey(trouble: Arc<Trouble>) -> Arc<AtomicBool> {
     let is_over = Arc::<AtomicBool>::default();
     let over = is_over.clone();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let line = line.unwrap();
-            let ms = line.strip_prefix("sync ").unwrap().parse().unwrap();
-            trouble.sync_ms.store(ms, Ordering::SeqCst);
+            match line.strip_prefix("sync ") {
+                Some(ms) => trouble.sync_ms.store(ms.parse().unwrap(), Ordering::SeqCst),
+                None => {
+                    assert_eq!(line, "stick");
+                    trouble.tars_stick.store(true, Ordering::SeqCst);
+                }
+            }
         }
         over.store(true, Ordering::SeqCst);
     });
