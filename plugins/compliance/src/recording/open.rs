@@ -185,7 +185,7 @@ impl Index {
 
     /// Opens it with a recipient's identities, after `log` has put the access into the audit log, durably. Where that
     /// fails nothing is decrypted.
-    pub fn unlock(
+    pub(crate) fn unlock(
         self,
         identities: &[Identity],
         request: Request,
