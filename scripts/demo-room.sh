@@ -67,7 +67,7 @@ run_room() {
 
 # member NAME PORT SCRIPT SETTING...: starts somebody's pipeline. Its drops, frame by frame, go to NAME.debug.
 member() {
-  start "$1" env "${@:4}" ME="$work/$1" OUT="$out/$1" PORT="$2" LOG="$work/room.sqlite" SOCKET="$work/$1.socket" \
+  start "$1" env "${@:4}" ME="$work/$1" OUT="$out/$1" PORT="$2" LOG="$work/$graph.sqlite" SOCKET="$work/$1.socket" \
     GST_DEBUG=sframe:DEBUG GST_DEBUG_NO_COLOR=1 GST_DEBUG_FILE="$out/$1.debug" "$3"
 }
 status() { gst-mls room status --socket "$work/$1.socket" 2>/dev/null || true; }
