@@ -11,6 +11,7 @@
 //! ```
 
 pub mod codes;
+pub mod content;
 pub mod control;
 pub mod delivery;
 pub mod identity;

@@ -26,12 +26,14 @@ pub enum Record {
     },
     /// An MLSMessage with a proposal: a member asks to be let go.
     Proposal(Vec<u8>),
-    /// An MLSMessage with application data: signs of life, and later what people say.
+    /// An MLSMessage with application data: signs of life, which nobody needs for long.
     Message(Vec<u8>),
     /// Somebody who cannot follow asks for the group's public state.
     GroupInfoRequest,
     /// An MLSMessage with a GroupInfo and its tree, for an external commit.
     GroupInfo(Vec<u8>),
+    /// An MLSMessage with application data: a chunk of what people say, kept for those who are away.
+    Content(Vec<u8>),
 }
 
 /// A record that cannot be read.
@@ -67,6 +69,7 @@ impl Record {
             Self::Message(_) => "message",
             Self::GroupInfoRequest => "group-info-request",
             Self::GroupInfo(_) => "group-info",
+            Self::Content(_) => "content",
         }
     }
 
@@ -87,6 +90,7 @@ impl Record {
             Self::Message(m) => (5, vec![m]),
             Self::GroupInfoRequest => (6, vec![]),
             Self::GroupInfo(m) => (7, vec![m]),
+            Self::Content(m) => (8, vec![m]),
         };
         let mut bytes = vec![VERSION, kind];
         for field in fields {
@@ -131,6 +135,7 @@ impl Record {
             5 => Self::Message(field()?),
             6 => Self::GroupInfoRequest,
             7 => Self::GroupInfo(field()?),
+            8 => Self::Content(field()?),
             _ => return Err(RecordError::Kind),
         };
         if rest.is_empty() {
@@ -157,6 +162,7 @@ mod tests {
             bytes().prop_map(Record::Message),
             Just(Record::GroupInfoRequest),
             bytes().prop_map(Record::GroupInfo),
+            bytes().prop_map(Record::Content),
         ]
     }
 

@@ -14,13 +14,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use gst_e2ee_common::room_state::Standing;
 
 use crate::codes::{IdentityKey, pair_code};
+use crate::content::Content;
 use crate::control::{Codes, PairCode, Query, Reply, Request};
 use crate::delivery::{Appended, Delivery, DeliveryError};
 use crate::identity::{Identity, OwnIdentity};
 use crate::keyring::Shared;
 use crate::posture;
 use crate::record::Record;
-use crate::room::{Command, Event, GroupError, Input, MLS_SUITE, Now, Output, Room, Settings, State, Status};
+use crate::room::{
+    Command, Event, GroupError, Input, MLS_SUITE, Now, Output, Room, Said, Settings, State, Status,
+};
 use crate::store::SqliteStore;
 
 /// Entries read in one go.
@@ -38,6 +41,8 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 pub trait Host: Send + Sync {
     /// Something happened in the room.
     fn event(&self, event: Event);
+    /// Somebody said something.
+    fn said(&self, said: Said);
     /// Shall this one be let in? `certificates` are those of its credential.
     fn authorize(&self, identity: &Identity, certificates: &[u8]) -> bool;
     /// The room cannot go on.
@@ -69,9 +74,13 @@ pub struct View {
     pub posture: Arc<str>,
 }
 
+/// Where the end of a wish, or of a message, is told.
+pub type Answer = mpsc::Sender<Result<(), String>>;
+
 enum Order {
     Look,
-    Wish(Command, Option<mpsc::Sender<Result<(), String>>>),
+    Wish(Command, Option<Answer>),
+    Say(Content, Answer),
     Report(Option<String>, mpsc::Sender<Reply>),
     Member(String, mpsc::Sender<Option<Identity>>),
     Leave,
@@ -190,6 +199,11 @@ impl Asker {
         self.orders.send(Order::Wish(command, None)).is_ok()
     }
 
+    /// Hands in a message; the answer comes when all of it stands in the log. False where there is no room any more.
+    pub fn say(&self, content: Content, answer: Answer) -> bool {
+        self.orders.send(Order::Say(content, answer)).is_ok()
+    }
+
     /// Answers a request of the control socket.
     pub fn answer(&self, request: Request) -> Reply {
         const GONE: &str = "the room is not running";
@@ -283,7 +297,7 @@ struct Run {
     reported: Option<(u64, u64, State, String)>,
     /// Sequence up to which the log was read.
     read: u64,
-    answers: HashMap<u64, mpsc::Sender<Result<(), String>>>,
+    answers: HashMap<u64, Answer>,
     tickets: u64,
     /// When a delivery that failed is tried again.
     retry: Option<u64>,
@@ -337,6 +351,10 @@ impl Run {
                         self.input(Input::Leave)?;
                     }
                     Order::Wish(command, answer) => self.take_wish(command, answer)?,
+                    Order::Say(content, answer) => {
+                        let ticket = self.ticket(answer);
+                        self.input(Input::Say { ticket, content })?;
+                    }
                     Order::Report(nonce, to) => drop(to.send(self.report_now(nonce))),
                     Order::Member(name, to) => drop(to.send(self.room.member(&name).cloned())),
                 }
@@ -413,20 +431,20 @@ impl Run {
         }
     }
 
-    fn take_wish(
-        &mut self,
-        command: Command,
-        answer: Option<mpsc::Sender<Result<(), String>>>,
-    ) -> Result<(), GroupError> {
+    fn take_wish(&mut self, command: Command, answer: Option<Answer>) -> Result<(), GroupError> {
         match answer {
             None => self.input(Input::Command(command)),
             Some(answer) => {
-                self.tickets += 1;
-                let ticket = self.tickets;
-                self.answers.insert(ticket, answer);
+                let ticket = self.ticket(answer);
                 self.input(Input::Ask { ticket, command })
             }
         }
+    }
+
+    fn ticket(&mut self, answer: Answer) -> u64 {
+        self.tickets += 1;
+        self.answers.insert(self.tickets, answer);
+        self.tickets
     }
 
     fn input(&mut self, input: Input) -> Result<(), GroupError> {
@@ -479,6 +497,7 @@ impl Run {
                     let _ = answer.send(result);
                 }
             }
+            Output::Said(said) => self.host.said(*said),
             Output::Authorize {
                 ticket,
                 identity,

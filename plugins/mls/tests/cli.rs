@@ -223,6 +223,7 @@ fn status(ca: &Authority, members: &[&Identity]) -> Status {
                 roles: identity.roles.clone(),
                 fingerprint: identity.fingerprint.to_string(),
                 own: leaf == 0,
+                name: Some("Dr Meyer".into()),
             })
             .collect(),
         policy_digest: hex::encode(policy.digest()),

@@ -156,6 +156,8 @@ impl Delivery for AppDelivery {
         Ok(self.shared.lock().last_commit)
     }
 
+    fn keep_content(&mut self, _bytes: u64) {}
+
     fn wake_by(&mut self, waker: Waker) -> Result<(), DeliveryError> {
         self.shared.lock().waker = Some(waker.clone());
         waker();

@@ -33,6 +33,10 @@ pub type LogId = [u8; 16];
 /// Records of one [`Delivery::read`] have at most so many bytes together, unless the first alone has more.
 pub const MAX_READ: usize = 2 * MAX_RECORD;
 
+/// Bytes of messages (records of kind `content`) that an engine keeps of a room for members that are away, unless
+/// [`Delivery::keep_content`] says otherwise.
+pub const KEPT_CONTENT: u64 = 64 << 20;
+
 /// A record in its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -71,6 +75,10 @@ pub trait Delivery: Send {
 
     /// Sequence of the last commit record in the log, 0 if there is none.
     fn last_commit(&mut self) -> Result<u64, DeliveryError>;
+
+    /// From now on, when this endpoint appends a message, the oldest ones of the room are forgotten that are more than
+    /// these bytes together. An engine that keeps nothing ignores it.
+    fn keep_content(&mut self, bytes: u64);
 
     /// From now on `waker` is called whenever there may be more to read, also by what this endpoint appended itself,
     /// and whenever a read would fail. It is called once at once, so that nothing falls between a read before and

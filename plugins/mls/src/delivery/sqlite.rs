@@ -4,12 +4,13 @@
 //! be ahead of the log. What is in the file is sealed or public anyway, so it is not encrypted; rooms appear in it by
 //! a salted hash of their name. Readers wake by the [doorbell](super::bell).
 //!
-//! Commits, what created the room and proposals stay, because who was away needs them to follow. Everything else is
-//! forgotten after a day: its sequence is then missing, and is never given again.
+//! Commits, what created the room and proposals stay, because who was away needs them to follow. What people say stays up
+//! to a number of bytes, the latest of it. Everything else is forgotten after a day. The sequence of what was forgotten
+//! is missing, and is never given again.
 
 use super::bell::{Bell, Listener, PATIENCE};
 use super::place::{self, Place, io_error};
-use super::{Appended, Delivery, DeliveryError, Entry, LogId, MAX_READ, Waker, check_length};
+use super::{Appended, Delivery, DeliveryError, Entry, KEPT_CONTENT, LogId, MAX_READ, Waker, check_length};
 use crate::record::Record;
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -48,7 +49,21 @@ const TABLES: &str = "
     ) STRICT;
     CREATE UNIQUE INDEX in_order ON records (room, sequence);
     CREATE INDEX forgettable ON records (at) WHERE NOT stays;
+    CREATE INDEX contents ON records (room, sequence) WHERE kind = 'content';
 ";
+
+/// Messages beyond the last ?2 bytes of a room.
+const FORGET_CONTENT: &str = "
+    DELETE FROM records WHERE room = ?1 AND kind = 'content' AND sequence <= (
+        SELECT max(sequence) FROM (
+            SELECT sequence, sum(length(bytes)) OVER (ORDER BY sequence DESC) AS from_here
+            FROM records WHERE room = ?1 AND kind = 'content'
+        ) WHERE from_here > ?2
+    )
+";
+
+/// That is looked after once in so many sequences: each time all of them are counted.
+const LOOK_AFTER: u64 = 16;
 
 /// At most so many records are forgotten with one append, so that none takes long.
 const FORGET: &str = "
@@ -65,6 +80,7 @@ pub struct SqliteDelivery {
     bell: Bell,
     log: LogId,
     room: i64,
+    kept_content: u64,
 }
 
 impl SqliteDelivery {
@@ -112,6 +128,7 @@ impl SqliteDelivery {
             bell,
             log,
             room,
+            kept_content: KEPT_CONTENT,
         };
         delivery.check_place()?;
         Ok(delivery)
@@ -148,7 +165,7 @@ impl SqliteDelivery {
     fn insert_row(&mut self, kind: &str, after: Option<i64>, bytes: &[u8]) -> rusqlite::Result<Option<u64>> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = to_sql(now.as_secs());
-        let stays = matches!(kind, "create" | "commit" | "proposal");
+        let stays = matches!(kind, "create" | "commit" | "proposal" | "content");
         let transaction = self
             .database
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -172,6 +189,11 @@ impl SqliteDelivery {
         transaction
             .prepare_cached(FORGET)?
             .execute([now.saturating_sub(KEPT_SECONDS)])?;
+        if kind == "content" && sequence.is_multiple_of(LOOK_AFTER) {
+            transaction
+                .prepare_cached(FORGET_CONTENT)?
+                .execute(params![self.room, to_sql(self.kept_content)])?;
+        }
         transaction.commit()?;
         Ok(Some(sequence))
     }
@@ -238,6 +260,10 @@ impl Delivery for SqliteDelivery {
 
     fn last_commit(&mut self) -> Result<u64, DeliveryError> {
         self.count("SELECT last_commit FROM rooms WHERE id = ?1")
+    }
+
+    fn keep_content(&mut self, bytes: u64) {
+        self.kept_content = bytes;
     }
 
     fn wake_by(&mut self, waker: Waker) -> Result<(), DeliveryError> {

@@ -11,8 +11,9 @@
 //! NULL→READY loads the identity, opens state and delivery and announces the key source by a context; READY→PAUSED
 //! starts the room; PAUSED→READY leaves it.
 //!
-//! Locks: `settings`, `running`, each for a moment and never both. Nothing is posted or emitted with one held.
+//! Locks: `settings`, `running`, `pads`, each for a moment and never two. Nothing is posted or emitted with one held.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::glib;
@@ -20,17 +21,22 @@ use gst::glib::subclass::Signal;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::settings::{LEAST_SILENCE, MAX_SILENCE, Settings};
-use super::{Claim, State, messages, structures};
+use super::messaging::Pads;
+use super::pads;
+use super::properties::properties;
+use super::settings::{MAX_SILENCE, Settings};
+use super::signals::signals;
+use super::{State, messages, structures};
 use crate::control::ControlServer;
+use crate::delivery::KEPT_CONTENT;
 use crate::delivery::app::AppInbox;
 use crate::identity::{self, Identity};
 use crate::keyring::Keyring;
 use crate::policy::PolicyChange;
-use crate::room::{self, Command, Event};
+use crate::room::{self, Command, Event, Said};
 use crate::runner::{Asker, Host, Parts, Runner, View};
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "mlskeyring",
         gst::DebugColorFlags::empty(),
@@ -53,6 +59,9 @@ pub struct MlsKeyring {
     settings: Mutex<Settings>,
     running: Mutex<Running>,
     keyring: Keyring,
+    pub(super) pads: Mutex<Pads>,
+    /// Messages that no source pad had room for.
+    pub(super) dropped: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -72,7 +81,7 @@ impl MlsKeyring {
         lock(&self.settings)
     }
 
-    fn asker(&self) -> Option<Asker> {
+    pub(super) fn asker(&self) -> Option<Asker> {
         lock(&self.running).asker.clone()
     }
 
@@ -81,11 +90,11 @@ impl MlsKeyring {
     }
 
     /// Hands in a wish; false where there is no room yet.
-    fn wish(&self, command: Command) -> bool {
+    pub(super) fn wish(&self, command: Command) -> bool {
         self.asker().is_some_and(|asker| asker.wish(command))
     }
 
-    fn change_policy(&self, json: &str) -> bool {
+    pub(super) fn change_policy(&self, json: &str) -> bool {
         match PolicyChange::parse(json.as_bytes()) {
             Ok(policy) => self.wish(Command::SetPolicy {
                 policy: Box::new(policy),
@@ -102,7 +111,7 @@ impl MlsKeyring {
         }
     }
 
-    fn process_message(&self, bytes: &glib::Bytes) -> bool {
+    pub(super) fn process_message(&self, bytes: &glib::Bytes) -> bool {
         let inbox = lock(&self.running).inbox.clone();
         let Some(inbox) = inbox else {
             gst::warning!(CAT, imp = self, "process-message is for delivery=app only");
@@ -172,6 +181,8 @@ impl MlsKeyring {
         let certificates = signer.certificates_pem().map_err(|error| error.to_string())?;
         shared.set_certificates(certificates);
         shared.set_signer(Some(Arc::new(move |data| Some(signer.sign(data).to_vec()))));
+        // What was said meanwhile is said at once.
+        self.set_open(true);
         let host = Arc::new(Reporter(self.obj().downgrade()));
         let runner = Runner::start(parts, shared, host)?;
         let asker = runner.asker();
@@ -210,12 +221,17 @@ impl MlsKeyring {
         let shared = self.keyring.shared();
         shared.set_signer(None);
         shared.set_certificates(Vec::new());
+        self.set_open(false);
         if let Some(status) = status {
-            self.post(Some(structures::stats(&status)));
+            self.post(Some(self.stats(&status)));
         }
         let mut running = lock(&self.running);
         running.asker = None;
         running.inbox = None;
+    }
+
+    fn stats(&self, status: &room::Status) -> gst::Structure {
+        structures::stats(status, self.dropped.load(Ordering::Relaxed))
     }
 
     fn fail(&self, why: &str) {
@@ -240,6 +256,12 @@ impl Host for Reporter {
         };
         for property in changed {
             element.notify(property);
+        }
+    }
+
+    fn said(&self, said: Said) {
+        if let Some(element) = self.0.upgrade() {
+            element.imp().said(said);
         }
     }
 
@@ -295,6 +317,9 @@ impl ObjectImpl for MlsKeyring {
             "state-file" => settings.state_file = text(),
             "state-key-file" => settings.state_key_file = text(),
             "delivery" => settings.delivery = text().unwrap_or_else(|| "sqlite:".into()),
+            "display-name" => settings.display_name = text(),
+            "message-padding" => settings.message_padding = value.get().unwrap_or(true),
+            "message-storage" => settings.message_storage = value.get().unwrap_or(KEPT_CONTENT),
             "create" => settings.create = value.get().unwrap_or_default(),
             "policy-file" => settings.policy_file = text(),
             "accept" => settings.accept = value.get().unwrap_or_default(),
@@ -317,6 +342,9 @@ impl ObjectImpl for MlsKeyring {
             "state-file" => settings.state_file.to_value(),
             "state-key-file" => settings.state_key_file.to_value(),
             "delivery" => settings.delivery.to_value(),
+            "display-name" => settings.display_name.to_value(),
+            "message-padding" => settings.message_padding.to_value(),
+            "message-storage" => settings.message_storage.to_value(),
             "create" => settings.create.to_value(),
             "policy-file" => settings.policy_file.to_value(),
             "accept" => settings.accept.to_value(),
@@ -366,7 +394,7 @@ impl MlsKeyring {
             "stats" => status
                 .map_or_else(
                     || gst::Structure::new_empty("mlskeyring-stats"),
-                    structures::stats,
+                    |status| self.stats(status),
                 )
                 .to_value(),
             // glib asks for no others.
@@ -376,252 +404,6 @@ impl MlsKeyring {
 }
 
 const NOTHING: [glib::SendValue; 0] = [];
-
-fn properties() -> Vec<glib::ParamSpec> {
-    let text = |name: &'static str, nick: &'static str, blurb: &'static str| {
-        glib::ParamSpecString::builder(name)
-            .nick(nick)
-            .blurb(blurb)
-            .mutable_ready()
-            .build()
-    };
-    let with_default =
-        |name: &'static str, nick: &'static str, blurb: &'static str, default: &'static str| {
-            glib::ParamSpecString::builder(name)
-                .nick(nick)
-                .blurb(blurb)
-                .default_value(Some(default))
-                .mutable_ready()
-                .build()
-        };
-    vec![
-        with_default(
-            "id",
-            "Keyring id",
-            "Which keyring this is in the pipeline: sframeenc and sframedec name it in their property keyring",
-            "default",
-        ),
-        text("room", "Room", "Name of the room, the same for all its members; never leaves this machine"),
-        text(
-            "certificate-file",
-            "Certificate",
-            "This endpoint's X.509 certificate with its role (PEM, Ed25519), issuers behind it; `gst-mls identity new` \
-             makes one",
-        ),
-        text(
-            "private-key-file",
-            "Private key",
-            "The certificate's key (PKCS#8 PEM, Ed25519), readable by its owner alone",
-        ),
-        text(
-            "ca-file",
-            "Trusted CA",
-            "Root certificates that this endpoint trusts (PEM); it joins no room that trusts others",
-        ),
-        text(
-            "state-file",
-            "State",
-            "Encrypted database with the room's state. Default: below the user's state directory, by room and certificate",
-        ),
-        text(
-            "state-key-file",
-            "Key of the state",
-            "File with the key of state-file (64 hex digits, mode 0600), or credential:NAME for a systemd credential. \
-             Default: made at the first start",
-        ),
-        with_default(
-            "delivery",
-            "Delivery",
-            "What carries the room's messages: sqlite:PATH (processes of one machine; without PATH below the user's runtime \
-             directory) or app (signals message-ready and process-message)",
-            "sqlite:",
-        ),
-        glib::ParamSpecBoolean::builder("create")
-            .nick("Create the room")
-            .blurb("Create the room if it does not exist, under policy-file")
-            .mutable_ready()
-            .build(),
-        text(
-            "policy-file",
-            "Policy",
-            "Policy of a room that is created (JSON). Default: claim strict, admits every participant that the own CA \
-             certifies",
-        ),
-        glib::ParamSpecEnum::builder::<Claim>("accept")
-            .nick("Weakest claim")
-            .blurb("Weakest claim of the room under which this endpoint sends; under a weaker one it sends nothing")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("rekey-interval")
-            .nick("Rekey interval")
-            .blurb("Commit an update of the own keys after so long, in nanoseconds; 0: only when somebody comes or goes")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("max-silence")
-            .nick("Longest silence")
-            .blurb(
-                "Without an authenticated sign of life from the room for so long, in nanoseconds, nothing is sent (state \
-                 stale)",
-            )
-            .minimum(LEAST_SILENCE.nseconds())
-            .maximum(gst::ClockTime::from_seconds(3600).nseconds())
-            .default_value(MAX_SILENCE.nseconds())
-            .mutable_ready()
-            .build(),
-        text(
-            "control-socket",
-            "Control socket",
-            "Path of a Unix socket through which `gst-mls room` reaches this room; made with mode 0600",
-        ),
-        text(
-            "posture-file",
-            "Posture report",
-            "File in which the signed posture report is kept current (JSON, replaced atomically, removed when this endpoint \
-             is out of the room)",
-        ),
-        glib::ParamSpecEnum::builder::<State>("state")
-            .nick("State")
-            .blurb("Where this endpoint stands with the room")
-            .read_only()
-            .build(),
-        glib::ParamSpecUInt64::builder("epoch")
-            .nick("Epoch")
-            .blurb("Epoch of the group (RFC 9420 §8)")
-            .read_only()
-            .build(),
-        glib::ParamSpecString::builder("epoch-code")
-            .nick("Epoch code")
-            .blurb("30 digits that all members of this epoch see alike, for people to compare")
-            .read_only()
-            .build(),
-        gst::ParamSpecArray::builder("members")
-            .nick("Members")
-            .blurb("Everybody who has keys: mls-member structures with leaf, id, operator, roles, fingerprint, own")
-            .read_only()
-            .build(),
-        gst::ParamSpecArray::builder("recorders")
-            .nick("Recorders")
-            .blurb("Ids of the members that are certified as recorders")
-            .read_only()
-            .build(),
-        glib::ParamSpecBoolean::builder("recording")
-            .nick("Recording")
-            .blurb("Does the group say that it is being recorded?")
-            .read_only()
-            .build(),
-        glib::ParamSpecString::builder("posture")
-            .nick("Posture report")
-            .blurb("The signed posture report (JSON), as in posture-file")
-            .read_only()
-            .build(),
-        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-            .nick("Statistics")
-            .blurb(
-                "epoch, members, commits-merged, commits-won, commits-lost (own ones, made again), refused, malformed, \
-                 resyncs",
-            )
-            .read_only()
-            .build(),
-    ]
-}
-
-/// An action: a signal that an application emits.
-fn action<T>(
-    name: &'static str,
-    params: &[glib::Type],
-    f: impl Fn(&MlsKeyring, &[glib::Value]) -> T + Send + Sync + 'static,
-    refused: T,
-) -> Signal
-where
-    T: ToValue + StaticType + Clone + Send + Sync + 'static,
-{
-    Signal::builder(name)
-        .param_types(params.iter().copied())
-        .return_type::<T>()
-        .action()
-        .run_last()
-        .class_handler(move |args| {
-            let element = args
-                .first()
-                .and_then(|value| value.get::<super::MlsKeyring>().ok());
-            let answer = element.map_or_else(|| refused.clone(), |element| f(element.imp(), args));
-            Some(answer.to_value())
-        })
-        .build()
-}
-
-fn signals() -> Vec<Signal> {
-    let string = String::static_type();
-    let text = |args: &[glib::Value]| {
-        args.get(1)
-            .and_then(|v| v.get::<String>().ok())
-            .unwrap_or_default()
-    };
-    vec![
-        action(
-            "remove-member",
-            &[string],
-            move |element, args| element.wish(Command::Remove { member: text(args) }),
-            false,
-        ),
-        action(
-            "update-key",
-            &[],
-            |element, _| element.wish(Command::Rekey),
-            false,
-        ),
-        action(
-            "set-recording",
-            &[bool::static_type()],
-            |element, args| {
-                let on = args.get(1).is_some_and(|v| v.get().unwrap_or(false));
-                element.wish(Command::SetRecording { on })
-            },
-            false,
-        ),
-        action(
-            "change-policy",
-            &[string],
-            move |element, args| element.change_policy(&text(args)),
-            false,
-        ),
-        action("resync", &[], |element, _| element.wish(Command::Resync), false),
-        action(
-            "verification-code",
-            &[string],
-            move |element, args| {
-                let codes = element.asker().map(|asker| asker.codes(Some(&text(args))));
-                match codes {
-                    Some(Ok(codes)) => codes.pair.map(|pair| pair.code),
-                    _ => None,
-                }
-            },
-            None::<String>,
-        ),
-        action(
-            "process-message",
-            &[glib::Bytes::static_type()],
-            |element, args| {
-                let bytes = args.get(1).and_then(|v| v.get::<glib::Bytes>().ok());
-                bytes.is_some_and(|bytes| element.process_message(&bytes))
-            },
-            false,
-        ),
-        // Asked on the room's thread: subject id, roles ("participant", "recorder" or both with a comma), certificate
-        // (PEM). The first handler's answer counts.
-        Signal::builder("authorize-member")
-            .param_types([string, string, string])
-            .return_type::<bool>()
-            .run_last()
-            .accumulator(|_hint, _before, answer| std::ops::ControlFlow::Break(answer.clone()))
-            .build(),
-        // delivery=app: carry these bytes to all members, this one included, in one order for all.
-        Signal::builder("message-ready")
-            .param_types([string, glib::Bytes::static_type()])
-            .run_last()
-            .build(),
-    ]
-}
 
 impl GstObjectImpl for MlsKeyring {}
 
@@ -639,6 +421,35 @@ impl ElementImpl for MlsKeyring {
         Some(&*METADATA)
     }
 
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(pads::templates);
+        &TEMPLATES
+    }
+
+    fn request_new_pad(
+        &self,
+        template: &gst::PadTemplate,
+        name: Option<&str>,
+        _caps: Option<&gst::Caps>,
+    ) -> Option<gst::Pad> {
+        self.request_message_pad(template, name)
+    }
+
+    fn release_pad(&self, pad: &gst::Pad) {
+        self.release_message_pad(pad);
+    }
+
+    fn send_event(&self, event: gst::Event) -> bool {
+        if event.type_() != gst::EventType::Eos {
+            return self.parent_send_event(event);
+        }
+        let srcs = self.srcs();
+        for src in &srcs {
+            src.event(event.clone());
+        }
+        !srcs.is_empty()
+    }
+
     fn change_state(
         &self,
         transition: gst::StateChange,
@@ -652,8 +463,17 @@ impl ElementImpl for MlsKeyring {
             self.fail(&why);
             return Err(gst::StateChangeError);
         }
-        let success = self.parent_change_state(transition)?;
+        if transition == gst::StateChange::PlayingToPaused {
+            self.set_playing(false);
+        }
+        let mut success = self.parent_change_state(transition)?;
+        let is_live = lock(&self.pads).are_live();
         match transition {
+            // Nobody waits for the first thing that somebody says.
+            gst::StateChange::ReadyToPaused | gst::StateChange::PlayingToPaused if is_live => {
+                success = gst::StateChangeSuccess::NoPreroll;
+            }
+            gst::StateChange::PausedToPlaying => self.set_playing(true),
             gst::StateChange::PausedToReady => self.stop(),
             gst::StateChange::ReadyToNull => *lock(&self.running) = Running::default(),
             _ => {}

@@ -53,6 +53,24 @@ pub fn structure(event: &Event) -> Option<gst::Structure> {
             .field("reason", reason)
             .build(),
         Event::CloneDetected { reason } => new("mls-clone-detected").field("reason", reason).build(),
+        Event::MemberNamed { leaf, id, name } => new("mls-member-named")
+            .field("leaf", *leaf)
+            .field("id", id)
+            .field("display-name", name)
+            .build(),
+        Event::MessageProgress {
+            id,
+            by,
+            own,
+            done,
+            of,
+        } => new("mls-message-progress")
+            .field("message-id", hex::encode(id))
+            .field("by", by)
+            .field("own", *own)
+            .field("chunks", *done)
+            .field("of", *of)
+            .build(),
         Event::Evicted { by } => new("mls-evicted").field("by", by).build(),
     })
 }

@@ -2,7 +2,11 @@
 
 mod imp;
 mod messages;
+mod messaging;
+mod pads;
+mod properties;
 mod settings;
+mod signals;
 mod structures;
 
 use gst::glib;

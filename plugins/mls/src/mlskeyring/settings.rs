@@ -10,7 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::Claim;
 use crate::delivery::app::{AppDelivery, AppInbox};
 use crate::delivery::sqlite::SqliteDelivery;
-use crate::delivery::{Choice, Delivery};
+use crate::delivery::{Choice, Delivery, KEPT_CONTENT};
 use crate::identity::{OwnIdentity, Role};
 use crate::policy::{self, Admission, Policy, PolicyFile, RoomTag, Who};
 use crate::room;
@@ -21,6 +21,9 @@ use crate::store::{SqliteStore, StateKey, default_state_file, state_key};
 pub const MAX_SILENCE: gst::ClockTime = gst::ClockTime::from_seconds(30);
 /// Shortest `max-silence` that leaves time for signs of life.
 pub const LEAST_SILENCE: gst::ClockTime = gst::ClockTime::from_seconds(3);
+
+/// Least `message-storage`, in bytes: the longest message must not push itself out.
+pub const LEAST_CONTENT: u64 = 2 * crate::content::MAX_BODY as u64;
 
 /// The properties.
 #[derive(Debug, Clone)]
@@ -33,6 +36,9 @@ pub struct Settings {
     pub state_file: Option<String>,
     pub state_key_file: Option<String>,
     pub delivery: String,
+    pub display_name: Option<String>,
+    pub message_padding: bool,
+    pub message_storage: u64,
     pub create: bool,
     pub policy_file: Option<String>,
     pub accept: Claim,
@@ -53,6 +59,9 @@ impl Default for Settings {
             state_file: None,
             state_key_file: None,
             delivery: "sqlite:".into(),
+            display_name: None,
+            message_padding: true,
+            message_storage: KEPT_CONTENT,
             create: false,
             policy_file: None,
             accept: Claim::Strict,
@@ -94,6 +103,13 @@ impl Settings {
                 "{name} is not set: `gst-mls ca new` and `gst-mls identity new` make certificate, key and CA file"
             ))
         };
+        let display_name = self.display_name.clone().filter(|name| !name.is_empty());
+        if display_name.as_deref().is_some_and(|name| !room::is_name(name)) {
+            return Err(format!(
+                "display-name: write a name of at most {} bytes, without control characters",
+                room::MAX_NAME
+            ));
+        }
         let unix = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -107,7 +123,7 @@ impl Settings {
 
         let choice = Choice::parse(&self.delivery).map_err(|e| e.to_string())?;
         let durable_log = choice != Choice::App;
-        let (delivery, inbox): (Box<dyn Delivery>, _) = match choice {
+        let (mut delivery, inbox): (Box<dyn Delivery>, _) = match choice {
             Choice::Sqlite(path) => {
                 let delivery = SqliteDelivery::open(path.as_deref(), &room).map_err(|e| e.to_string())?;
                 (Box::new(delivery), None)
@@ -117,6 +133,8 @@ impl Settings {
                 (Box::new(delivery), Some(inbox))
             }
         };
+
+        delivery.keep_content(self.message_storage);
 
         let key = state_key(&StateKey::parse(self.state_key_file.as_deref())).map_err(|e| e.to_string())?;
         let state_file = match set(&self.state_file) {
@@ -141,6 +159,8 @@ impl Settings {
             max_silence: self.max_silence.mseconds(),
             authorize,
             durable_log,
+            display_name,
+            padding: self.message_padding,
         };
         let parts = Parts {
             settings,

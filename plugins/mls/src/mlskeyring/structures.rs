@@ -20,6 +20,7 @@ pub fn with_member(builder: gst::structure::Builder, member: &Member) -> gst::st
         .field("roles", roles(&member.roles))
         .field("fingerprint", &member.fingerprint)
         .field("own", member.own)
+        .field("display-name", member.name.as_deref().unwrap_or_default())
 }
 
 /// `mls-member` for each.
@@ -38,7 +39,7 @@ pub fn recorders(status: &Status) -> gst::Array {
 }
 
 /// The property `stats`, also posted as `mlskeyring-stats`.
-pub fn stats(status: &Status) -> gst::Structure {
+pub fn stats(status: &Status, dropped: u64) -> gst::Structure {
     let counters = &status.counters;
     gst::Structure::builder("mlskeyring-stats")
         .field("epoch", status.epoch)
@@ -49,6 +50,9 @@ pub fn stats(status: &Status) -> gst::Structure {
         .field("refused", counters.refused)
         .field("malformed", counters.malformed)
         .field("resyncs", counters.resyncs)
+        .field("messages-sent", counters.messages_sent)
+        .field("messages-received", counters.messages_received)
+        .field("messages-dropped", dropped)
         .build()
 }
 

@@ -131,6 +131,7 @@ fn member(leaf: u32, identity: &Identity, own: &Identity) -> Member {
         roles: identity.roles.clone(),
         fingerprint: identity.fingerprint.to_string(),
         own: identity.fingerprint == own.fingerprint,
+        name: None,
     }
 }
 

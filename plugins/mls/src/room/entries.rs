@@ -5,7 +5,9 @@ use ring::digest::{SHA256, digest};
 
 use super::group::{self, GroupError, Incoming};
 use super::joining::Rejoin;
-use super::{Before, Current, Event, ROW_CURSOR, ROW_GROUP, ROW_PENDING, ROW_REJOIN, Room, State, view};
+use super::{
+    Before, Current, Event, ROW_CURSOR, ROW_GROUP, ROW_NAMES, ROW_PENDING, ROW_REJOIN, Room, State, view,
+};
 use crate::record::Record;
 use crate::rules::{self, Committer};
 use crate::store::Store;
@@ -54,6 +56,7 @@ impl<S: Store> Room<S> {
                 self.created = id;
             }
         }
+        self.restore_names()?;
         self.entered_life();
         Ok(())
     }
@@ -65,7 +68,7 @@ impl<S: Store> Room<S> {
     }
 
     pub(super) fn forget_rows(&mut self) -> Result<(), GroupError> {
-        for row in [ROW_GROUP, ROW_CURSOR, ROW_PENDING, ROW_REJOIN] {
+        for row in [ROW_GROUP, ROW_CURSOR, ROW_PENDING, ROW_REJOIN, ROW_NAMES] {
             self.store.delete(row).map_err(group::store_error)?;
         }
         Ok(())
@@ -102,6 +105,7 @@ impl<S: Store> Room<S> {
                 Ok(())
             }
             Record::GroupInfo(bytes) => self.info_entry(&bytes),
+            Record::Content(message) => self.content_entry(hash(bytes), &message),
         }
     }
 
@@ -340,7 +344,7 @@ impl<S: Store> Room<S> {
         }
     }
 
-    fn message_entry(&mut self, bytes: &[u8]) -> Result<(), GroupError> {
+    pub(super) fn message_entry(&mut self, bytes: &[u8]) -> Result<(), GroupError> {
         let Some(message) = self.of_this_epoch(bytes) else {
             return Ok(());
         };

@@ -89,6 +89,28 @@ pub enum Event {
         /// What showed it.
         reason: String,
     },
+    /// `mls-member-named`: what a member calls itself in the room.
+    MemberNamed {
+        /// Its leaf.
+        leaf: u32,
+        /// Its subject id.
+        id: String,
+        /// The name, in its own words: nobody has certified it.
+        name: String,
+    },
+    /// `mls-message-progress`: a chunk of a message of more than one was sent or received.
+    MessageProgress {
+        /// Which message.
+        id: crate::content::MessageId,
+        /// Subject id of its author.
+        by: String,
+        /// Is it this endpoint's?
+        own: bool,
+        /// Chunks that stand in the log.
+        done: u32,
+        /// All its chunks.
+        of: u32,
+    },
     /// `mls-evicted`: this endpoint was removed.
     Evicted {
         /// Subject id of the committer.

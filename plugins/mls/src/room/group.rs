@@ -170,6 +170,13 @@ fn unlimited() -> Lifetime {
     Lifetime::init(0, u64::MAX)
 }
 
+/// Who was away may find that many messages of one sender are forgotten, and must get over them: each costs one hash.
+fn ratchets() -> SenderRatchetConfiguration {
+    const OUT_OF_ORDER: u32 = 5;
+    const FORGOTTEN: u32 = 10_000;
+    SenderRatchetConfiguration::new(OUT_OF_ORDER, FORGOTTEN)
+}
+
 fn join_config() -> MlsGroupJoinConfig {
     MlsGroupJoinConfig::builder()
         .wire_format_policy(MIXED_CIPHERTEXT_WIRE_FORMAT_POLICY)
@@ -177,6 +184,7 @@ fn join_config() -> MlsGroupJoinConfig {
         .padding_size(64)
         // A message that crossed a commit on its way is of no use to us.
         .max_past_epochs(0)
+        .sender_ratchet_configuration(ratchets())
         .number_of_resumption_psks(0)
         .build()
 }
@@ -238,6 +246,7 @@ impl Group {
             .use_ratchet_tree_extension(true)
             .padding_size(64)
             .max_past_epochs(0)
+            .sender_ratchet_configuration(ratchets())
             .number_of_resumption_psks(0)
             .lifetime(unlimited())
             .with_capabilities(capabilities())

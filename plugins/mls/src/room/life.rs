@@ -6,11 +6,12 @@
 
 use super::group::GroupError;
 use super::joining::Rejoin;
+use super::saying::{CONTENT, NAME};
 use super::{Current, Event, Output, Room};
 use crate::record::Record;
 use crate::store::Store;
 
-/// What members say to each other, one byte.
+/// Signs of life: what members tell each other about the epoch, one byte.
 const READY: u8 = 1;
 const HEARTBEAT: u8 = 2;
 const STUCK: u8 = 3;
@@ -65,6 +66,8 @@ impl<S: Store> Room<S> {
             }
             [STUCK] => self.somebody_stuck(leaf),
             [WAITING] => self.queue.add(leaf, self.now.ms),
+            [CONTENT, chunk @ ..] => return self.chunk(chunk, leaf),
+            [NAME, name @ ..] => return self.named(name, leaf),
             // Later versions may say more.
             _ => {}
         }
@@ -94,31 +97,31 @@ impl<S: Store> Room<S> {
                 self.check_ready();
                 Ok(())
             }
-            2..=READY_AT_MOST => self.say(READY),
+            2..=READY_AT_MOST => self.say(&[READY]),
             _ => Ok(()),
         }
     }
 
     pub(super) fn say_stuck(&mut self) -> Result<(), GroupError> {
-        self.say(STUCK)
+        self.say(&[STUCK])
     }
 
     pub(super) fn say_waiting(&mut self) -> Result<(), GroupError> {
-        self.say(WAITING)
+        self.say(&[WAITING])
     }
 
-    fn say(&mut self, what: u8) -> Result<(), GroupError> {
+    pub(super) fn say(&mut self, what: &[u8]) -> Result<(), GroupError> {
         // MLS seals nothing while somebody's wish to leave waits to be committed; that commit is a sign of life too. Who is
         // stuck waits for no commit.
         let leaves = |current: &Current| !current.group.leaving().is_empty();
-        if what != STUCK && self.current.as_ref().is_some_and(leaves) {
+        if what != [STUCK] && self.current.as_ref().is_some_and(leaves) {
             return Ok(());
         }
         let message = self.transaction(|room| {
             let Some(current) = &mut room.current else {
                 return Ok(None);
             };
-            current.group.message(&room.store, &room.own, &[what]).map(Some)
+            current.group.message(&room.store, &room.own, what).map(Some)
         })?;
         if let Some(message) = message {
             let own = self.current.as_ref().map_or(0, |c| c.own());
@@ -160,7 +163,7 @@ impl<S: Store> Room<S> {
     pub(super) fn live(&mut self) -> Result<(), GroupError> {
         let now = self.now.ms;
         if self.heartbeat_due().is_some_and(|due| due <= now) {
-            self.say(HEARTBEAT)?;
+            self.say(&[HEARTBEAT])?;
         }
         if self.out.is_some() {
             return Ok(());

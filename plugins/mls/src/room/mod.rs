@@ -15,6 +15,7 @@ mod group;
 mod joining;
 mod life;
 mod queue;
+mod saying;
 mod status;
 mod stuck;
 mod view;
@@ -26,10 +27,12 @@ use std::sync::Arc;
 pub use command::Command;
 pub use event::Event;
 pub use group::{Group, GroupError, MLS_SUITE, POLICY_EXTENSION, Plan, TIME_EXTENSION};
+pub use saying::{MAX_NAME, Said, is_name};
 pub use status::{Counters, Member, State, Status};
 
 use gst_e2ee_common::room_state::{EscrowState, RoomState};
 
+use crate::content::Content;
 use crate::identity::{Fingerprint, Identity, OwnIdentity, Role};
 use crate::policy::{Claim, Policy};
 use crate::record::Record;
@@ -40,6 +43,7 @@ use crate::store::Store;
 use committing::{Candidate, Pending, Wish};
 use joining::{ROW_REJOIN, Rejoin};
 use queue::Queue;
+use saying::Saying;
 use stuck::Stuck;
 
 /// The time, twice: what may jump is used for certificates only.
@@ -68,6 +72,10 @@ pub struct Settings {
     pub authorize: bool,
     /// Do sequence numbers of the log outlive this process?
     pub durable_log: bool,
+    /// What this endpoint calls itself in the room; see [`is_name`].
+    pub display_name: Option<String>,
+    /// Are messages padded to a power of two?
+    pub padding: bool,
 }
 
 /// What a room is told.
@@ -99,6 +107,13 @@ pub enum Input {
         ticket: u64,
         /// Let in?
         yes: bool,
+    },
+    /// A message to be said; [`Output::Answer`] comes when all of it stands in the log.
+    Say {
+        /// The message's number.
+        ticket: u64,
+        /// The message.
+        content: Content,
     },
     /// Leave the room for good.
     Leave,
@@ -135,6 +150,8 @@ pub enum Output {
         /// Nothing, or a sentence for a person.
         result: Result<(), String>,
     },
+    /// Somebody said something.
+    Said(Box<Said>),
     /// Shall this one be let in? Answer by [`Input::Authorized`].
     Authorize {
         /// The question's number.
@@ -241,6 +258,8 @@ pub struct Room<S: Store> {
     /// Will it be published although others have published one?
     info_insists: bool,
 
+    saying: Saying,
+
     heard: BTreeMap<u32, u64>,
     ready: BTreeSet<u32>,
     /// When the present epoch began here.
@@ -258,6 +277,7 @@ const ROW_GROUP: &str = "group";
 const ROW_CURSOR: &str = "cursor";
 const ROW_PENDING: &str = "pending";
 const ROW_LOG: &str = "log";
+const ROW_NAMES: &str = "names";
 
 impl<S: Store> Room<S> {
     /// Takes up the room where the store left it.
@@ -305,6 +325,7 @@ impl<S: Store> Room<S> {
             info_wanted: None,
             info_asked: 0,
             info_insists: false,
+            saying: Saying::default(),
             heard: BTreeMap::new(),
             ready: BTreeSet::new(),
             epoch_since: 0,
@@ -345,10 +366,13 @@ impl<S: Store> Room<S> {
                 Input::Command(command) => self.wish(command, None),
                 Input::Ask { ticket, command } => self.wish(command, Some(ticket)),
                 Input::Authorized { ticket, yes } => self.authorized(ticket, yes),
+                Input::Say { ticket, content } => self.take_content(ticket, &content),
                 Input::Leave => self.leave()?,
                 Input::Tick => {}
             }
             self.act()?;
+        } else if let Input::Say { ticket, content } = &input {
+            self.take_content(*ticket, content);
         } else if let Input::Command(command) | Input::Ask { command, .. } = &input {
             let ticket = match input {
                 Input::Ask { ticket, .. } => Some(ticket),
@@ -373,7 +397,9 @@ impl<S: Store> Room<S> {
         self.try_rejoin()?;
         self.try_join()?;
         self.live()?;
-        self.try_commit()
+        self.try_commit()?;
+        self.introduce()?;
+        self.speak()
     }
 
     /// When [`Input::Tick`] is due, in milliseconds of [`Now::ms`].
@@ -381,10 +407,13 @@ impl<S: Store> Room<S> {
         if self.out.is_some() {
             return None;
         }
-        [self.join_deadline(), self.life_deadline(), self.commit_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let deadlines = [
+            self.join_deadline(),
+            self.life_deadline(),
+            self.commit_deadline(),
+            self.saying_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Sequence number up to which the log was taken.
@@ -439,7 +468,7 @@ impl<S: Store> Room<S> {
             group_id: current.map(|c| hex::encode(c.group.id())).unwrap_or_default(),
             epoch: current.map(|c| c.group.epoch()).unwrap_or_default(),
             epoch_code: current.map(code_of).unwrap_or_default(),
-            members: current.map(members_of).unwrap_or_default(),
+            members: current.map(|c| self.members_of(c)).unwrap_or_default(),
             policy_digest: policy
                 .as_ref()
                 .map(|p| hex::encode(p.digest()))
@@ -461,6 +490,9 @@ impl<S: Store> Room<S> {
     }
 
     fn tell_state(&mut self) {
+        if self.out.is_some() || self.leaving {
+            self.drop_contents("this endpoint is no longer in the room");
+        }
         let state = self.state();
         if self.told != Some(state) {
             self.told = Some(state);
@@ -607,9 +639,11 @@ impl<S: Store> Room<S> {
         for leaf in gone_leaves {
             self.remember_gone(&leaf);
         }
+        let somebody_came = events.iter().any(|event| matches!(event, Event::MemberJoined(_)));
         for event in events {
             self.event(event);
         }
+        self.entered_saying(somebody_came);
         self.entered_life();
         Ok(())
     }
@@ -645,6 +679,17 @@ impl<S: Store> Room<S> {
             sealing: self.own.identity().is_participant(),
             room: self.room_state(current),
         })
+    }
+
+    fn members_of(&self, current: &Current) -> Vec<Member> {
+        let members = current.roster.iter().map(|(leaf, of)| {
+            let own = *leaf == current.own();
+            Member {
+                name: self.name_of(&of.identity.fingerprint, own),
+                ..member_of(*leaf, &of.identity, own)
+            }
+        });
+        members.collect()
     }
 
     /// What the key source says of the present epoch.
@@ -689,16 +734,8 @@ fn member_of(leaf: u32, identity: &Identity, own: bool) -> Member {
         roles: identity.roles.clone(),
         fingerprint: identity.fingerprint.to_string(),
         own,
+        name: None,
     }
-}
-
-fn members_of(current: &Current) -> Vec<Member> {
-    let own = current.own();
-    current
-        .roster
-        .iter()
-        .map(|(leaf, of)| member_of(*leaf, &of.identity, *leaf == own))
-        .collect()
 }
 
 /// A group that this endpoint did not see grow: is everything in it as if it had judged each step?

@@ -33,6 +33,9 @@ pub struct Member {
     pub fingerprint: String,
     /// Is this the endpoint itself?
     pub own: bool,
+    /// What it calls itself in the room: nobody has certified that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// The room as this endpoint sees it.
@@ -80,4 +83,10 @@ pub struct Counters {
     pub malformed: u64,
     /// Rejoins by external commit.
     pub resyncs: u64,
+    /// Messages of this endpoint that stand in the log, whole.
+    #[serde(default)]
+    pub messages_sent: u64,
+    /// Messages of others, whole.
+    #[serde(default)]
+    pub messages_received: u64,
 }

@@ -2,7 +2,7 @@
 
 use gstmls::identity::Role;
 use gstmls::policy::{Act, Claim};
-use gstmls::room::{Command, Event, Input, Room, State, Status};
+use gstmls::room::{Command, Event, Input, Room, Said, State, Status};
 
 use crate::sim::{Sim, View};
 use crate::world::BEGINNING;
@@ -147,6 +147,62 @@ impl Sim {
         }
     }
 
+    /// What one hears of another one is what that one said, in its order, once.
+    pub fn heard(&mut self, index: usize, said: &Said) {
+        let evil = self.mole.as_ref().map(|mole| mole.index);
+        if evil == Some(index) {
+            return;
+        }
+        let endpoint = &self.world.endpoints[index];
+        let text = String::from_utf8(said.content.body.clone()).unwrap();
+        let (by, number) = text.split_once(' ').unwrap();
+        assert_eq!(by, said.sender, "{} heard", endpoint.id);
+        assert_ne!(by, endpoint.id, "it heard itself");
+        if evil.is_some_and(|evil| self.world.endpoints[evil].id == by) {
+            return;
+        }
+        let number: u64 = number.parse().unwrap();
+        let before = self.nodes[index].heard.insert(by.to_owned(), number);
+        assert!(
+            before.is_none_or(|before| before < number),
+            "{} heard {text} after {before:?}",
+            endpoint.id
+        );
+    }
+
+    /// What is said in the end is heard by all who are in the room.
+    fn last_words(&mut self) {
+        let speakers = self.ready_participants();
+        let evil = self.mole.as_ref().map(|mole| mole.index);
+        let speaker = speakers
+            .into_iter()
+            .find(|index| Some(*index) != evil && self.world.endpoints[*index].sealing);
+        let Some(speaker) = speaker else { return };
+        let epoch = |sim: &Self, index: usize| {
+            let status = sim.world.endpoints[index].room.as_ref().map(Room::status);
+            status
+                .filter(|status| status.state == State::Ready)
+                .map(|status| status.epoch_code)
+        };
+        let room = epoch(self, speaker);
+        let members: Vec<_> = (0..self.nodes.len())
+            .filter(|index| *index != speaker && Some(*index) != evil && epoch(self, *index) == room)
+            .collect();
+        self.speak(speaker);
+        let number = self.nodes[speaker].said;
+        self.run_for(20_000);
+        let by = &self.world.endpoints[speaker].id;
+        for member in members {
+            let heard = self.nodes[member].heard.get(by);
+            assert_eq!(
+                heard,
+                Some(&number),
+                "{} heard of {by}",
+                self.world.endpoints[member].id
+            );
+        }
+    }
+
     /// An endpoint says something. True: it ended because of it.
     pub fn happened(&mut self, index: usize, event: &Event) -> bool {
         let endpoint = &self.world.endpoints[index];
@@ -223,7 +279,7 @@ impl Sim {
             if self.apart(unwanted).is_none() {
                 self.run_for(1000);
                 if self.apart(unwanted).is_none() {
-                    return;
+                    return self.last_words();
                 }
             }
         }

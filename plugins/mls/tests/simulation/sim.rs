@@ -52,6 +52,10 @@ pub struct Node {
     pub tree_leaves: u32,
     /// The newest epoch that somebody was not in any more, and when it was entered here.
     pub cut: Option<(u64, u64)>,
+    /// Messages that it said.
+    pub said: u64,
+    /// The last message that it heard of each other one.
+    pub heard: BTreeMap<String, u64>,
 }
 
 impl Node {
@@ -231,6 +235,8 @@ impl Sim {
             newest: None,
             tree_leaves: 1,
             cut: None,
+            said: 0,
+            heard: BTreeMap::new(),
         });
         self.world.place(&id, identity, settings);
         let own = self.world.endpoints[index].own.identity();
@@ -390,6 +396,7 @@ impl Sim {
                     (node.newest, node.cut) = (None, None);
                 }
                 Output::Answer { .. } => {}
+                Output::Said(said) => self.heard(index, &said),
                 Output::Authorize { ticket, .. } => {
                     let yes = !self.chaos || !self.dice.one_in(5);
                     self.input(index, Input::Authorized { ticket, yes });

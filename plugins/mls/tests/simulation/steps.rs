@@ -1,5 +1,6 @@
 //! What happens to a room.
 
+use gstmls::content::Content;
 use gstmls::policy::PolicyChange;
 use gstmls::room::{Command, Input, State};
 use gstmls::store::MemoryStore;
@@ -33,7 +34,7 @@ impl Sim {
             self.mischief();
         }
         let id = self.world.endpoints[who].id.clone();
-        match self.dice.below(25) {
+        match self.dice.below(27) {
             0..=2 if self.nodes.len() < usize::try_from(self.most).unwrap() => {
                 let recorder = self.dice.one_in(3);
                 self.join(recorder);
@@ -80,6 +81,8 @@ impl Sim {
                     self.say(&format!("{id} gets old state back"));
                     self.die(who);
                     self.world.endpoints[who].disk.as_mut().unwrap().restore(&old);
+                    // It may hear again what it has heard.
+                    self.nodes[who].heard.clear();
                 }
             }
             16..=17 => {
@@ -112,6 +115,7 @@ impl Sim {
                     self.remove(mole.index);
                 }
             }
+            22..=23 => self.speak(who),
             _ => {}
         }
         let ms = match self.dice.below(10) {
@@ -121,6 +125,20 @@ impl Sim {
             _ => self.dice.between(0, 40_000),
         };
         self.run_for(ms);
+    }
+
+    /// An endpoint says its next number.
+    pub fn speak(&mut self, who: usize) {
+        self.nodes[who].said += 1;
+        let ticket = self.nodes[who].said;
+        let id = self.world.endpoints[who].id.clone();
+        self.say(&format!("{id} says {ticket}"));
+        let content = Content {
+            content_type: "text/plain".into(),
+            file_name: String::new(),
+            body: format!("{id} {ticket}").into_bytes(),
+        };
+        self.input(who, Input::Say { ticket, content });
     }
 
     pub fn policy_change(&mut self) -> String {

@@ -20,7 +20,7 @@ use gstmls::identity::{
 };
 use gstmls::policy::{Claim, Policy, PolicyFile, RoomTag};
 use gstmls::record::Record;
-use gstmls::room::{Command, Event, Input, Now, Output, Room, Settings, State};
+use gstmls::room::{Command, Event, Input, Now, Output, Room, Said, Settings, State};
 use gstmls::schedule::{EpochKeys, Schedule};
 use gstmls::store::{MemoryStore, Snapshot};
 
@@ -133,6 +133,10 @@ pub struct Endpoint {
     pub sealed: BTreeSet<(Vec<u8>, u64)>,
     /// Answer to requests for authorisation.
     pub authorize: bool,
+    /// What others said.
+    pub said: Vec<Said>,
+    /// Ends of wishes and messages.
+    pub answers: BTreeMap<u64, Result<(), String>>,
 }
 
 /// The room's log and its members.
@@ -169,6 +173,8 @@ impl World {
             max_silence: MAX_SILENCE,
             authorize: false,
             durable_log: true,
+            display_name: None,
+            padding: true,
         }
     }
 
@@ -196,6 +202,8 @@ impl World {
             read: 0,
             sealed: BTreeSet::new(),
             authorize: true,
+            said: Vec::new(),
+            answers: BTreeMap::new(),
         });
         self.endpoints.len() - 1
     }
@@ -321,7 +329,10 @@ impl World {
                     endpoint.schedule.forget_all();
                     endpoint.keys.clear();
                 }
-                Output::Answer { .. } => {}
+                Output::Answer { ticket, result } => {
+                    endpoint.answers.insert(ticket, result);
+                }
+                Output::Said(said) => endpoint.said.push(*said),
                 Output::Authorize { ticket, .. } => {
                     let yes = endpoint.authorize;
                     self.input(index, Input::Authorized { ticket, yes });
