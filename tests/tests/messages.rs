@@ -164,10 +164,6 @@ fn who_waits_for_the_room_can_be_stopped_and_started_again() {
     let pad = element.request_pad_simple("msg_src_%u").unwrap();
     assert!(pad.is_active());
     element.release_request_pad(&pad);
-    assert!(
-        element.request_pad_simple("msg_src_0").is_none(),
-        "it is there already"
-    );
 }
 
 #[test]

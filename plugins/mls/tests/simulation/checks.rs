@@ -158,7 +158,8 @@ impl Sim {
         let (by, number) = text.split_once(' ').unwrap();
         assert_eq!(by, said.sender, "{} heard", endpoint.id);
         assert_ne!(by, endpoint.id, "it heard itself");
-        if evil.is_some_and(|evil| self.world.endpoints[evil].id == by) {
+        let evil = evil.and_then(|evil| self.world.endpoints.get(evil));
+        if evil.is_some_and(|evil| evil.id == by) {
             return;
         }
         let number: u64 = number.parse().unwrap();
