@@ -609,7 +609,8 @@ pub(super) fn signer_of_info(bytes: &[u8]) -> Option<u32> {
 }
 
 /// Is it wrong for everybody, or could it be wrong only here? What depends on this member's own secrets (a path
-/// secret encrypted wrongly for it) or its own clock (a key package's lifetime) may be fine for others.
+/// secret encrypted wrongly for it), its own clock (a key package's lifetime) or what it has read before (who sends two
+/// messages under one key: which of them was read first, differs) may be fine for others.
 fn classify<E: std::fmt::Display>(error: ProcessMessageError<E>, author: Option<Vec<u8>>) -> GroupError {
     let text = error.to_string();
     let only_here = match error {
@@ -632,6 +633,9 @@ fn classify<E: std::fmt::Display>(error: ProcessMessageError<E>, author: Option<
             }
             _ => false,
         },
+        ProcessMessageError::ValidationError(ValidationError::UnableToDecrypt(
+            MessageDecryptionError::SecretTreeError(_),
+        )) => text.contains("deleted to preserve forward secrecy"),
         _ => false,
     };
     if only_here {

@@ -192,6 +192,10 @@ impl Sim {
         self.speak(speaker);
         let number = self.nodes[speaker].said;
         self.run_for(20_000);
+        // Not every one lives to see it said.
+        if epoch(self, speaker) != room {
+            return;
+        }
         let by = &self.world.endpoints[speaker].id;
         for member in members {
             let heard = self.nodes[member].heard.get(by);
