@@ -633,9 +633,9 @@ fn classify<E: std::fmt::Display>(error: ProcessMessageError<E>, author: Option<
             }
             _ => false,
         },
-        ProcessMessageError::ValidationError(ValidationError::UnableToDecrypt(
-            MessageDecryptionError::SecretTreeError(_),
-        )) => text.contains("deleted to preserve forward secrecy"),
+        ProcessMessageError::ValidationError(ValidationError::UnableToDecrypt(_)) => {
+            text.contains("deleted to preserve forward secrecy")
+        }
         _ => false,
     };
     if only_here {
