@@ -189,11 +189,13 @@ impl Sim {
         let members: Vec<_> = (0..self.nodes.len())
             .filter(|index| *index != speaker && Some(*index) != evil && epoch(self, *index) == room)
             .collect();
+        let life = self.nodes[speaker].lives;
         self.speak(speaker);
         let number = self.nodes[speaker].said;
-        self.run_for(20_000);
-        // Not every one lives to see it said.
-        if epoch(self, speaker) != room {
+        // Who crashes now is back within 40 s, and hears it then.
+        self.run_for(60_000);
+        // What was not said yet goes with its speaker.
+        if self.nodes[speaker].lives != life {
             return;
         }
         let by = &self.world.endpoints[speaker].id;

@@ -41,6 +41,8 @@ pub struct Node {
     pub withheld_until: u64,
     /// Dead until then.
     starts_at: Option<u64>,
+    /// How often it was started.
+    pub lives: u64,
     pub left: bool,
     pub snapshot: Option<Snapshot>,
     idle_ticks: u64,
@@ -227,6 +229,7 @@ impl Sim {
             due: vec![0; self.world.log.len()],
             withheld_until: 0,
             starts_at: None,
+            lives: 0,
             left: false,
             snapshot: None,
             idle_ticks: 0,
@@ -246,6 +249,7 @@ impl Sim {
 
     pub fn start(&mut self, index: usize) {
         self.nodes[index].starts_at = None;
+        self.nodes[index].lives += 1;
         // Who starts wants to be in the room.
         self.nodes[index].left = false;
         let now = self.now(index);
