@@ -13,6 +13,7 @@ pub mod header;
 #[cfg(feature = "identity")]
 pub mod identity;
 pub mod key_source;
+pub mod message_caps;
 pub mod meta;
 pub mod rate_limit;
 pub mod room_state;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::disk::{Trouble, Troubled};
-use common::feed::{Feed, OPUS, TEXT, VP8, delta, frame};
+use common::feed::{Feed, OPUS, TEXT, VP8, delta, frame, opened};
 use common::{Frame, Frames, Place, Stored, bytes, demux, logged, stored, verified};
 use gst::prelude::*;
 use gstcompliance::recording::State;
@@ -163,6 +163,45 @@ fn text_is_stored_byte_for_byte_and_times_to_the_millisecond() {
         found[1].bytes,
         b"{&quot;pulse&quot;:72,&quot;ok&quot;:&quot;a&lt;b &amp; c&quot;}"
     );
+}
+
+#[test]
+fn what_people_say_is_one_track_of_lines_whoever_says_it_and_whatever_it_is() {
+    let place = Place::new(1);
+    let run = place.recorder("require-room=false");
+    let recorder = run.element("rec");
+    let video = Feed::new(&recorder, VP8);
+    let messages = Feed::to(&recorder, "messages_%u", TEXT);
+    video.push(opened(frame(0, b"picture"), 3, 1, "anna"));
+    let photo = vec![0xd8; 3 << 20];
+    messages.push(opened(frame(700, "Does it hurt?".as_bytes()), 3, 1, "anna"));
+    messages.caps("image/jpeg, file-name=(string)wound.jpg");
+    messages.push(opened(frame(900, &photo), 3, 2, "ben"));
+    messages.caps(TEXT);
+    messages.push(opened(frame(1400, b"Yes"), 4, 2, "ben"));
+    // A conversation has no end of its own.
+    video.eos();
+    run.wait("end", |run| run.has(gst::MessageType::Eos));
+    verified(&place.recording());
+    let tracks = tracks(&place);
+    assert_eq!(tracks.len(), 2, "one of pictures, one of messages");
+    let lines: Vec<_> = tracks[1]
+        .1
+        .iter()
+        .map(|(at, bytes)| (*at, serde_json::from_slice::<serde_json::Value>(bytes).unwrap()))
+        .collect();
+    assert_eq!(
+        lines[0],
+        (
+            700,
+            serde_json::json!({"sender": "anna", "leaf": 1, "type": "text/plain", "text": "Does it hurt?"})
+        )
+    );
+    assert_eq!(lines[1].0, 900);
+    assert_eq!(lines[1].1["name"], "wound.jpg");
+    let base64 = lines[1].1["base64"].as_str().unwrap();
+    assert_eq!(base64, "2NjY".repeat(1 << 20));
+    assert_eq!(lines[2].1["text"], "Yes");
 }
 
 #[test]

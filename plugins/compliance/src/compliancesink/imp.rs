@@ -159,11 +159,21 @@ impl ComplianceSink {
         true
     }
 
-    /// Ends the recording where all pads have ended.
+    /// Ends the recording where all pads have ended. A conversation has no end of its own, and goes with the media.
     fn look_for_eos(&self) {
         let inputs = self.inputs();
-        let all = !inputs.is_empty() && inputs.iter().all(|(_, input)| input.is_eos());
-        if all && let Some(running) = &*lock(&self.running) {
+        let (messages, media): (Vec<_>, Vec<_>) = inputs
+            .iter()
+            .map(|(_, input)| input)
+            .partition(|input| input.is_for_messages());
+        let awaited = if media.is_empty() { &messages } else { &media };
+        if awaited.is_empty() || !awaited.iter().all(|input| input.is_eos()) {
+            return;
+        }
+        for input in messages {
+            input.end_stream(self.session().as_deref());
+        }
+        if let Some(running) = &*lock(&self.running) {
             running.worker.end_of_stream();
         }
     }
@@ -264,7 +274,8 @@ impl ElementImpl for ComplianceSink {
                 "Sink/Recorder/Encryptor",
                 "Records frames that sframedec opened, encrypted to keys that are not on this machine, while the room \
                  records, admits this recorder and the consent permits it. Each pad becomes one track or more in a \
-                 folder below location. Nothing is kept otherwise, and the message compliance-paused says why. \
+                 folder below location; messages_%u pads keep what the msg_src pads of mlskeyring give, each in one text \
+                 track. Nothing is kept otherwise, and the message compliance-paused says why. \
                  gst-compliance prepares the keys, verifies and opens recordings. Messages: compliance-started, \
                  -segment, -gap, -paused, -stopped, -failed",
                 "The gst-plugins-e2ee developers",
@@ -275,13 +286,14 @@ impl ElementImpl for ComplianceSink {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let template = gst::PadTemplate::new(
-                "sink_%u",
-                gst::PadDirection::Sink,
-                gst::PadPresence::Request,
-                &chain::recordable(),
-            );
-            template.into_iter().collect()
+            let template = |name, caps: &gst::Caps| {
+                gst::PadTemplate::new(name, gst::PadDirection::Sink, gst::PadPresence::Request, caps)
+            };
+            let templates = [
+                template("sink_%u", &chain::recordable()),
+                template("messages_%u", &gst::Caps::new_any()),
+            ];
+            templates.into_iter().flatten().collect()
         });
         &TEMPLATES
     }
@@ -292,7 +304,8 @@ impl ElementImpl for ComplianceSink {
         name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        let wanted = name.and_then(|name| name.strip_prefix("sink_")?.parse::<u32>().ok());
+        let kind = template.name_template().replace("%u", "");
+        let wanted = name.and_then(|name| name.strip_prefix(&kind)?.parse::<u32>().ok());
         let number = match wanted {
             Some(number) => {
                 self.next_pad
@@ -301,10 +314,13 @@ impl ElementImpl for ComplianceSink {
             }
             None => self.next_pad.fetch_add(1, Ordering::Relaxed),
         };
-        let input = Arc::<Input>::default();
+        let input = Arc::new(match kind.as_str() {
+            "messages_" => Input::for_messages(),
+            _ => Input::default(),
+        });
         let (chain_input, event_input) = (input.clone(), input.clone());
         let pad = gst::Pad::builder_from_template(template)
-            .name(format!("sink_{number}"))
+            .name(format!("{kind}{number}"))
             .chain_function(move |pad, parent, buffer| {
                 Self::catch_panic_pad_function(
                     parent,

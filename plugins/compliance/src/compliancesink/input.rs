@@ -3,10 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use gst_e2ee_common::message_caps::kind_of;
 use gst_e2ee_common::meta::{NO_LEAF, SFrameMeta};
 use gst_e2ee_common::rate_limit::RateLimit;
 
 use super::chain::{self, Chain, Fate, Frame, MAX_FRAME, Output};
+use super::said;
 use super::session::{Item, Key, Session};
 use super::stats::Cause;
 use crate::recording::{Gap, Medium, Track};
@@ -33,11 +35,15 @@ pub struct Wish {
 /// A pad.
 pub struct Input {
     state: Mutex<State>,
+    /// Does it take what people say? All of it goes into one track then.
+    messages: bool,
 }
 
 struct State {
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     caps: Option<gst::Caps>,
+    /// Content type and file name of the messages that come now.
+    kind: Option<(String, String)>,
     /// Nothing can store these caps.
     unsupported: bool,
     /// It was said that frames come without an epoch.
@@ -74,9 +80,11 @@ struct Missing {
 impl Default for Input {
     fn default() -> Self {
         Self {
+            messages: false,
             state: Mutex::new(State {
                 segment: None,
                 caps: None,
+                kind: None,
                 unsupported: false,
                 told_no_epoch: false,
                 stream: None,
@@ -88,6 +96,14 @@ impl Default for Input {
 }
 
 impl Input {
+    /// A pad for what people say.
+    pub fn for_messages() -> Self {
+        Self {
+            messages: true,
+            ..Self::default()
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,12 +124,28 @@ impl Input {
                 warning: is_unknown.then(|| NO_EPOCH.to_owned()),
             };
         }
-        state.take(session, meta, buffer, now)
+        if !self.messages {
+            return state.take(session, meta, buffer, now);
+        }
+        match state.said(meta, &buffer) {
+            Ok((meta, buffer)) => state.take(session, Some(meta), buffer, now),
+            Err(why) => {
+                session.stats.dropped(Cause::Unsupported);
+                Wish {
+                    keyframe: false,
+                    warning: Some(why),
+                }
+            }
+        }
     }
 
     /// What comes now has these caps.
     pub fn set_caps(&self, session: Option<&Session>, caps: gst::Caps) {
         let mut state = self.state();
+        if self.messages {
+            state.kind = kind_of(&caps);
+            return;
+        }
         if state.caps.as_ref() == Some(&caps) {
             return;
         }
@@ -187,6 +219,11 @@ impl Input {
         }
     }
 
+    /// Does it take what people say?
+    pub fn is_for_messages(&self) -> bool {
+        self.messages
+    }
+
     /// Has it ended, until a flush or a new stream?
     pub fn is_eos(&self) -> bool {
         self.state().eos
@@ -199,6 +236,33 @@ impl Input {
 }
 
 impl State {
+    /// A message as its track keeps it. The track is nobody's: who said what stands in the lines.
+    fn said(
+        &mut self,
+        meta: Option<SFrameMeta>,
+        buffer: &gst::BufferRef,
+    ) -> Result<(SFrameMeta, gst::Buffer), String> {
+        let (Some(meta), Some((content_type, name))) = (meta, &self.kind) else {
+            return Err("a message without its sender, or without caps, is not recorded".into());
+        };
+        let body = buffer.map_readable().map_err(|error| error.to_string())?;
+        let leaf = Some(meta.leaf).filter(|leaf| *leaf != NO_LEAF);
+        let line = said::line(&meta.sender, leaf, content_type, name, &body)?;
+        if self.caps.is_none() {
+            self.caps = Some(said::CAPS.parse().map_err(|_| "there are no caps of a text")?);
+        }
+        let mut text = gst::Buffer::from_mut_slice(line);
+        if let Some(text) = text.get_mut() {
+            text.set_pts(buffer.pts());
+        }
+        let meta = SFrameMeta {
+            leaf: NO_LEAF,
+            sender: String::new(),
+            ..meta
+        };
+        Ok((meta, text))
+    }
+
     fn take(
         &mut self,
         session: &Session,

@@ -19,6 +19,7 @@ mod messages;
 mod queue;
 mod recorder;
 mod report;
+mod said;
 mod session;
 mod settings;
 mod start;

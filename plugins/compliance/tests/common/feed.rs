@@ -47,7 +47,12 @@ pub fn opened(mut buffer: gst::Buffer, epoch: u64, leaf: u32, sender: &str) -> g
 
 impl Feed {
     pub fn new(recorder: &gst::Element, caps: &str) -> Self {
-        let sink = recorder.request_pad_simple("sink_%u").unwrap();
+        Self::to(recorder, "sink_%u", caps)
+    }
+
+    /// To a pad of this template.
+    pub fn to(recorder: &gst::Element, template: &str, caps: &str) -> Self {
+        let sink = recorder.request_pad_simple(template).unwrap();
         let sent = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
         let asked = sent.clone();
         let src = gst::Pad::builder(gst::PadDirection::Src)

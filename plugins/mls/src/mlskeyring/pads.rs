@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use gst::prelude::*;
+use gst_e2ee_common::message_caps::{caps_of, kind_of};
 use gst_e2ee_common::meta::SFrameMeta;
 
 use super::MlsKeyring;
@@ -45,40 +46,6 @@ pub fn templates() -> Vec<gst::PadTemplate> {
         template(SRC, gst::PadDirection::Src),
     ];
     templates.into_iter().flatten().collect()
-}
-
-/// What a buffer of these caps is: its content type and file name.
-fn kind_of(caps: &gst::CapsRef) -> Option<(String, String)> {
-    let structure = caps.structure(0)?;
-    let content_type = match (structure.get::<String>("content-type"), structure.name().as_str()) {
-        (Ok(content_type), _) => content_type,
-        (Err(_), "text/x-raw") => "text/plain".to_owned(),
-        (Err(_), name) => name.to_owned(),
-    };
-    Some((content_type, structure.get("file-name").unwrap_or_default()))
-}
-
-/// The caps of a message.
-fn caps_of(content: &Content) -> gst::Caps {
-    let is_text = content.content_type == "text/plain" && std::str::from_utf8(&content.body).is_ok();
-    // GStreamer's names have fewer characters than RFC 6838's.
-    let is_name = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_alphabetic())
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "/-_.:+".contains(c))
-    };
-    let mut builder = if is_text {
-        gst::Caps::builder("text/x-raw").field("format", "utf8")
-    } else if is_name(&content.content_type) && content.content_type != "text/plain" {
-        gst::Caps::builder(content.content_type.as_str())
-    } else {
-        gst::Caps::builder("application/octet-stream").field("content-type", &content.content_type)
-    };
-    if !content.file_name.is_empty() {
-        builder = builder.field("file-name", &content.file_name);
-    }
-    builder.build()
 }
 
 /// A pad that takes messages.
@@ -302,7 +269,8 @@ impl MsgSrc {
     }
 
     fn push(&self, element: &MlsKeyring, pad: &gst::Pad, said: &Said) {
-        let caps = caps_of(&said.content);
+        let content = &said.content;
+        let caps = caps_of(&content.content_type, &content.file_name, &content.body);
         // Each pad gives what is downstream of it can take: a filter behind it chooses.
         if !pad.peer_query_accept_caps(&caps) {
             return;
@@ -316,7 +284,7 @@ impl MsgSrc {
             let segment = gst::FormattedSegment::<gst::ClockTime>::new();
             pad.push_event(gst::event::Segment::new(&segment));
         }
-        let mut buffer = gst::Buffer::from_slice(said.content.body.clone());
+        let mut buffer = gst::Buffer::from_slice(content.body.clone());
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(element.current_running_time());
             let meta = SFrameMeta {
@@ -357,44 +325,5 @@ pub fn src_query(query: &mut gst::QueryRef) -> bool {
             true
         }
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn content(content_type: &str, file_name: &str, body: &[u8]) -> Content {
-        Content {
-            content_type: content_type.into(),
-            file_name: file_name.into(),
-            body: body.into(),
-        }
-    }
-
-    #[test]
-    fn what_goes_in_with_some_caps_comes_out_with_the_same() {
-        gst::init().unwrap();
-        for text in [
-            "text/x-raw, format=(string)utf8",
-            "image/jpeg, file-name=(string)wound.jpg",
-            "application/fhir+json",
-            "application/octet-stream, content-type=(string)\"application/x$y\"",
-        ] {
-            let caps: gst::Caps = text.parse().unwrap();
-            let (content_type, file_name) = kind_of(&caps).unwrap();
-            let content = content(&content_type, &file_name, b"{}");
-            assert_eq!(content.check(), Ok(()), "{text}");
-            assert_eq!(caps_of(&content), caps, "{text}");
-        }
-    }
-
-    #[test]
-    fn text_that_is_none_does_not_come_as_text() {
-        gst::init().unwrap();
-        let caps = caps_of(&content("text/plain", "", &[0xff, 0xfe]));
-        let structure = caps.structure(0).unwrap();
-        assert_eq!(structure.name(), "application/octet-stream");
-        assert_eq!(structure.get::<String>("content-type").unwrap(), "text/plain");
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
 use openmls::prelude::*;
+use openmls_rust_crypto::MemoryStorage;
 use zeroize::Zeroizing;
 
 use crate::identity::{self, OwnIdentity};
@@ -598,6 +599,28 @@ pub fn read_info(bytes: &[u8]) -> Result<VerifiableGroupInfo, GroupError> {
         MlsMessageBodyIn::GroupInfo(info) => Ok(info),
         _ => Err(GroupError::Refused("a group info that is none".into())),
     }
+}
+
+/// Time of the group that a GroupInfo describes: the latest of its leaves, also of the one whose place an external commit
+/// takes, which no one sees in the group that it makes.
+pub(super) fn time_of_info<S: Store>(store: &S, bytes: &[u8]) -> Result<u64, GroupError> {
+    let info = read_info(bytes)?;
+    let tree = info
+        .extensions()
+        .ratchet_tree()
+        .map(|tree| tree.ratchet_tree().clone());
+    let tree = tree.ok_or_else(|| GroupError::Refused("a group info without its tree".into()))?;
+    let provider = store.provider();
+    let (group, _) = PublicGroup::from_external(
+        provider.crypto(),
+        &MemoryStorage::default(),
+        tree,
+        info,
+        ProposalStore::new(),
+    )
+    .map_err(refused)?;
+    let mut times = group.treesync().full_leaves().map(|(_, leaf)| leaf_time(leaf));
+    times.try_fold(0, |latest, time| Ok(latest.max(time?)))
 }
 
 /// The leaf whose signature a GroupInfo ends with (RFC 9420 §12.4.3), as it says itself.

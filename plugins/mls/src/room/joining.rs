@@ -4,7 +4,6 @@ use super::entries::hash;
 use super::group::{self, Group, GroupError};
 use super::{Command, Current, Event, Output, ROW_CURSOR, ROW_GROUP, Room, State, check_joined};
 use crate::record::Record;
-use crate::rules;
 use crate::store::Store;
 
 /// The key package is appended again after so long, in milliseconds.
@@ -440,17 +439,11 @@ impl<S: Store> Room<S> {
         let author = self.author_of_stuck();
         let (joined, record, hash) = self.transaction(|room| {
             Group::forget(&room.store, &id)?;
-            let (mut group, mut commit) = Group::join_externally(&room.store, &room.own, info, unix)?;
+            // What lies before the group's time is refused, and clocks differ.
+            let time = group::time_of_info(&room.store, bytes)?.max(unix);
+            let (mut group, commit) = Group::join_externally(&room.store, &room.own, info, time)?;
             let policy = group.policy()?;
-            let mut roster = group.roster(&policy)?;
-            let time = rules::group_time(&roster);
-            if time > unix {
-                // Others' clocks are ahead, and what lies before the group's time is refused.
-                Group::forget(&room.store, &id)?;
-                let info = group::read_info(bytes)?;
-                (group, commit) = Group::join_externally(&room.store, &room.own, info, time)?;
-                roster = group.roster(&policy)?;
-            }
+            let roster = group.roster(&policy)?;
             let signer = group::signer_of_info(bytes).and_then(|leaf| roster.get(&leaf));
             if let (Some(author), Some(signer)) = (author, signer)
                 && signer.identity.same_as(&author)

@@ -76,6 +76,22 @@ impl Sim {
         self.frame(index, key.kid, &key.base_key);
     }
 
+    /// Two keys of one epoch. That is wrong, unless a malicious commit led some of the room astray: who had followed it and
+    /// has lost its state since cannot go on with it, and then the others leave it out.
+    pub fn check_forgotten(&self, index: usize, epoch: u64, key: &[u8]) {
+        let id = &self.world.endpoints[index].id;
+        let evil = self.mole.as_ref().map(|mole| mole.index);
+        assert!(evil.is_some(), "two keys of epoch {epoch} at {id}");
+        for (other, endpoint) in self.world.endpoints.iter().enumerate() {
+            let knows = endpoint.keys.get(&epoch).is_some_and(|known| *known == key);
+            assert!(
+                !knows || Some(other) == evil || other == index,
+                "{id} has another key of epoch {epoch} than {}",
+                endpoint.id
+            );
+        }
+    }
+
     /// One history: whoever is in an epoch sees the same members, the same policy, the same code.
     fn check_view(&mut self, index: usize) {
         if self.mole.as_ref().is_some_and(|mole| mole.index == index) {
@@ -94,6 +110,11 @@ impl Sim {
         };
         let at = (status.group_id.clone(), status.epoch);
         match self.history.get(&at) {
+            // The keys tell whether it may be another one.
+            Some(known) if self.mole.is_some() && view.code != known.code => {
+                self.check_members(&status);
+                self.history.insert(at, view);
+            }
             Some(known) => assert_eq!(view, *known, "{} in epoch {}", endpoint.id, status.epoch),
             None => {
                 self.check_members(&status);

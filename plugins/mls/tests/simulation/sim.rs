@@ -371,9 +371,11 @@ impl Sim {
                     let at = (status.group_id.clone(), keys.epoch);
                     // What its state is used for elsewhere may lead the malicious one astray.
                     if !evil {
-                        let key = self.keys.entry(at).or_insert_with(|| keys.base_key.to_vec());
-                        let id = &endpoint.id;
-                        assert_eq!(**key, **keys.base_key, "two keys of epoch {} at {id}", keys.epoch);
+                        let before = self.keys.insert(at, keys.base_key.to_vec());
+                        if let Some(before) = before.filter(|before| **before != **keys.base_key) {
+                            self.check_forgotten(index, keys.epoch, &before);
+                        }
+                        let endpoint = &self.world.endpoints[index];
                     }
                     let own = keys.leaves.get(&keys.own_leaf).map(|leaf| leaf.sender.clone());
                     assert_eq!(
