@@ -375,8 +375,8 @@ impl Sim {
                         if let Some(before) = before.filter(|before| **before != **keys.base_key) {
                             self.check_forgotten(index, keys.epoch, &before);
                         }
-                        let endpoint = &self.world.endpoints[index];
                     }
+                    let endpoint = &mut self.world.endpoints[index];
                     let own = keys.leaves.get(&keys.own_leaf).map(|leaf| leaf.sender.clone());
                     assert_eq!(
                         own.as_ref(),
