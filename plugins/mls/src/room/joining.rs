@@ -352,19 +352,23 @@ impl<S: Store> Room<S> {
         Ok(())
     }
 
+    /// Does the group here lead where the room is? Whose external commit stands in the log helps as well: all who could
+    /// confirm it may be asking.
+    fn can_help(&self) -> bool {
+        self.stuck.is_none()
+            && match &self.rejoin {
+                None => self.fresh,
+                Some(rejoin) => match rejoin.commit {
+                    None => self.fresh && rejoin.follows,
+                    Some((_, _, _, read_back)) => read_back,
+                },
+            }
+    }
+
     pub(super) fn info_asked(&mut self) {
-        let Some(current) = &self.current else { return };
-        // Whose external commit stands in the log helps as well: all who could confirm it may be asking.
-        let helps = match &self.rejoin {
-            None => self.fresh,
-            Some(rejoin) => match rejoin.commit {
-                None => self.fresh && rejoin.follows,
-                Some((_, _, _, read_back)) => read_back,
-            },
-        };
-        if !helps || self.stuck.is_some() {
+        let Some(current) = self.current.as_ref().filter(|_| self.can_help()) else {
             return;
-        }
+        };
         let own = current.own();
         let mut position = current.roster.keys().filter(|leaf| **leaf < own).count();
         self.info_asked += 1;
@@ -382,7 +386,8 @@ impl<S: Store> Room<S> {
             return Ok(());
         }
         self.info_wanted = None;
-        let Some(current) = &self.current else {
+        // It may be in another one than when it was asked: one that only its own external commit would have begun.
+        let Some(current) = self.current.as_ref().filter(|_| self.can_help()) else {
             return Ok(());
         };
         let info = current.group.info(&self.store, &self.own)?;

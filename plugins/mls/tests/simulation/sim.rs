@@ -373,7 +373,7 @@ impl Sim {
                     if !evil {
                         let before = self.keys.insert(at, keys.base_key.to_vec());
                         if let Some(before) = before.filter(|before| **before != **keys.base_key) {
-                            self.check_forgotten(index, keys.epoch, &before);
+                            self.check_forgotten(index, keys.epoch, &before, &keys.base_key);
                         }
                     }
                     let endpoint = &mut self.world.endpoints[index];
