@@ -20,10 +20,11 @@ use gst::glib::subclass::Signal;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::settings::{LEAST_SILENCE, MAX_SILENCE, Settings};
+use super::settings::{LEAST_SILENCE, MAX_SILENCE, MOST_REPLICAS, Settings};
 use super::{Claim, State, messages, structures};
 use crate::control::ControlServer;
 use crate::delivery::app::AppInbox;
+use crate::delivery::nats;
 use crate::identity::{self, Identity};
 use crate::keyring::Keyring;
 use crate::policy::PolicyChange;
@@ -295,6 +296,11 @@ impl ObjectImpl for MlsKeyring {
             "state-file" => settings.state_file = text(),
             "state-key-file" => settings.state_key_file = text(),
             "delivery" => settings.delivery = text().unwrap_or_else(|| "sqlite:".into()),
+            "nats-credentials-file" => settings.nats_credentials_file = text(),
+            "nats-ca-file" => settings.nats_ca_file = text(),
+            "nats-certificate-file" => settings.nats_certificate_file = text(),
+            "nats-key-file" => settings.nats_key_file = text(),
+            "nats-replicas" => settings.nats_replicas = value.get().unwrap_or(1),
             "create" => settings.create = value.get().unwrap_or_default(),
             "policy-file" => settings.policy_file = text(),
             "accept" => settings.accept = value.get().unwrap_or_default(),
@@ -316,7 +322,13 @@ impl ObjectImpl for MlsKeyring {
             "ca-file" => settings.ca_file.to_value(),
             "state-file" => settings.state_file.to_value(),
             "state-key-file" => settings.state_key_file.to_value(),
-            "delivery" => settings.delivery.to_value(),
+            // The login is not given out again.
+            "delivery" => nats::redacted(&settings.delivery).to_value(),
+            "nats-credentials-file" => settings.nats_credentials_file.to_value(),
+            "nats-ca-file" => settings.nats_ca_file.to_value(),
+            "nats-certificate-file" => settings.nats_certificate_file.to_value(),
+            "nats-key-file" => settings.nats_key_file.to_value(),
+            "nats-replicas" => settings.nats_replicas.to_value(),
             "create" => settings.create.to_value(),
             "policy-file" => settings.policy_file.to_value(),
             "accept" => settings.accept.to_value(),
@@ -433,9 +445,43 @@ fn properties() -> Vec<glib::ParamSpec> {
             "delivery",
             "Delivery",
             "What carries the room's messages: sqlite:PATH (processes of one machine; without PATH below the user's runtime \
-             directory) or app (signals message-ready and process-message)",
+             directory), nats://[user:password@|token@]HOST:PORT[,HOST:PORT...] (NATS servers with JetStream; tls:// to insist \
+             on TLS; write % @ , / in a password as %25 %40 %2C %2F; reads as *** afterwards) or app (signals message-ready \
+             and process-message)",
             "sqlite:",
         ),
+        text(
+            "nats-credentials-file",
+            "NATS credentials",
+            "Who this endpoint is to the NATS servers: a credentials file (.creds) or an nkey's seed, readable by its owner \
+             alone. Instead of a login in delivery",
+        ),
+        text(
+            "nats-ca-file",
+            "NATS CA",
+            "Root certificates (PEM) that the NATS servers' certificates come from; insists on TLS. Default: those of the \
+             system",
+        ),
+        text(
+            "nats-certificate-file",
+            "NATS client certificate",
+            "Certificate (PEM) that the NATS servers ask for, issuers behind it; insists on TLS. Needs nats-key-file",
+        ),
+        text(
+            "nats-key-file",
+            "NATS client key",
+            "Key of nats-certificate-file (PEM), readable by its owner alone",
+        ),
+        glib::ParamSpecUInt::builder("nats-replicas")
+            .nick("NATS replicas")
+            .blurb(
+                "On how many servers of a NATS cluster the log of a new room is kept: 3 survive the loss of one, 5 of two",
+            )
+            .minimum(1)
+            .maximum(MOST_REPLICAS)
+            .default_value(1)
+            .mutable_ready()
+            .build(),
         glib::ParamSpecBoolean::builder("create")
             .nick("Create the room")
             .blurb("Create the room if it does not exist, under policy-file")
