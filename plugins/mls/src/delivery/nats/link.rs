@@ -298,7 +298,7 @@ impl Link {
             request = request.headers(headers);
         }
         let answer = tokio::select! {
-            answer = self.client.send_request(subject.as_str(), request) => answer,
+            answer = self.client.send_request(subject.clone(), request) => answer,
             trouble = trouble(&mut line, &subject) => return Err(match trouble {
                 Trouble::Lost => self.offline(),
                 Trouble::Forbidden(why) => NatsError::Forbidden { server: self.server(), why },

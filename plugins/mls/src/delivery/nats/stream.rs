@@ -35,9 +35,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// A record that comes a second time within so long is recognised.
 const DUPLICATES: Duration = Duration::from_secs(120);
 
-/// scrypt's N = 2^14, r = 8, p = 1 (RFC 7914 §2): 16 MiB and some 50 ms for each name that somebody tries who has the
+/// scrypt's N = 2^13, r = 8, p = 1 (RFC 7914 §2): 8 MiB and some 25 ms for each name that somebody tries who has the
 /// hash. Who changes one of these values changes the label, too.
-const LOG_N: u8 = 14;
+const LOG_N: u8 = 13;
 const LABEL: &[u8] = b"gst-e2ee nats room v1";
 
 // Numbers of JetStream's errors.
@@ -48,10 +48,10 @@ const WRONG_LAST_SEQUENCE: u16 = 10071;
 const MESSAGE_TOO_LONG: u16 = 10054;
 /// Not enabled, not enabled for the account.
 const NO_JETSTREAM: [u16; 2] = [10076, 10039];
-/// Insufficient resources, no storage left, the limits of a stream or an account.
-const FULL: [u16; 6] = [10023, 10047, 10077, 10028, 10002, 10009];
-/// Cluster without a leader, not ready, stream offline, no suitable peers, busy.
-const LATER: [u16; 6] = [10008, 10012, 10014, 10118, 10005, 10013];
+/// Insufficient resources, no storage left, not stored, the limits of an account.
+const FULL: [u16; 5] = [10023, 10047, 10077, 10002, 10027];
+/// A cluster that has no leader, or too few servers at the moment.
+const LATER: [u16; 6] = [10005, 10006, 10007, 10008, 10009, 10118];
 
 /// The name of a room as the server sees it, 64 hex digits.
 pub(super) fn tag(room: &str) -> Result<String, NatsError> {
