@@ -8,7 +8,7 @@
 #   KEYS     folder of key bundles, as `gst-compliance keys prepare` makes it
 #   CONSENT  the patient's consent, a FHIR R4 Consent in JSON
 #   AUDIT    folder of the audit log
-#   RELAY, ROOM, LOG, SOCKET   as in participant.sh
+#   RELAY, ROOM, LOG, DELIVERY, SOCKET   as in participant.sh
 #   PORT     first of this recorder's 20 UDP ports, see relay.sh   (default 5030)
 set -eu
 : "${ME:?folder of the identity, see README}" "${OUT:?folder for the recordings}" "${KEYS:?folder of key bundles}"
@@ -20,7 +20,7 @@ audio="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload
 
 # A track for each stream: by video and audio of A, then of B. The recorder asks for a keyframe where a track begins.
 exec gst-launch-1.0 -e -m \
-  mlskeyring name=room room="$ROOM" accept=recorded delivery="sqlite:${LOG:-}" \
+  mlskeyring name=room room="$ROOM" accept=recorded delivery="${DELIVERY:-sqlite:${LOG:-}}" \
     certificate-file="$ME/cert.pem" private-key-file="$ME/key.pem" ca-file="$ME/ca.pem" \
     control-socket="${SOCKET:-$OUT/control}" posture-file="$OUT/posture.json" \
   compliancesink name=recorder location="$OUT/recordings" keys="$KEYS" consent-file="$CONSENT" audit-log="$AUDIT" \

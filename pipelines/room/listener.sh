@@ -2,7 +2,7 @@
 # Joins a room, watches and listens to one participant, and sends no media of its own. To the room it is a participant
 # like the others: everybody sees it in the list of members.
 #
-#   ME, OUT, RELAY, ROOM, LOG, SOCKET, WINDOW   as in participant.sh
+#   ME, OUT, RELAY, ROOM, LOG, DELIVERY, SOCKET, WINDOW   as in participant.sh
 #   PORT   first of this listener's 10 UDP ports, see relay.sh   (default 5020)
 set -eu
 : "${ME:?folder of the identity, see README}" "${OUT:?folder for the decoded media}"
@@ -12,7 +12,7 @@ set --
 [ -z "${WINDOW:-}" ] || set -- pictures. ! queue ! videoconvert ! autovideosink
 
 exec gst-launch-1.0 -e -m rtpbin name=rtp \
-  mlskeyring name=room room="$ROOM" delivery="sqlite:${LOG:-}" \
+  mlskeyring name=room room="$ROOM" delivery="${DELIVERY:-sqlite:${LOG:-}}" \
     certificate-file="$ME/cert.pem" private-key-file="$ME/key.pem" ca-file="$ME/ca.pem" \
     control-socket="${SOCKET:-$OUT/control}" posture-file="$OUT/posture.json" \
   \

@@ -9,6 +9,7 @@
 #   RELAY   host of the relay                                        (default 127.0.0.1)
 #   ROOM    name of the room, the same for all                       (default consultation)
 #   LOG     file that carries the room's messages, the same for all  (default: below the user's runtime directory)
+#   DELIVERY  what carries the room's messages instead of LOG, for example nats://nats.example:4222
 #   SOCKET  control socket for `gst-mls room … --socket`             (default $OUT/control)
 #   CREATE  not empty: create the room if it does not exist
 #   POLICY  file with the policy under which it is created            (default: strict, who the CA certifies may come in)
@@ -34,7 +35,7 @@ set -- "$@" ! audioconvert ! audioresample ! opusenc \
 # rtcp-fb-nack-pli: without it rtpbin does not send the decoder's wish for a keyframe.
 exec gst-launch-1.0 -e -m rtpbin name=rtp \
   mlskeyring name=room room="$ROOM" create=$create ${POLICY:+policy-file="$POLICY"} accept="${ACCEPT:-strict}" \
-    delivery="sqlite:${LOG:-}" \
+    delivery="${DELIVERY:-sqlite:${LOG:-}}" \
     certificate-file="$ME/cert.pem" private-key-file="$ME/key.pem" ca-file="$ME/ca.pem" \
     control-socket="${SOCKET:-$OUT/control}" posture-file="$OUT/posture.json" \
   \

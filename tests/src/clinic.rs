@@ -158,6 +158,7 @@ pub struct Party {
     pipeline: gst::Pipeline,
     posted: Posted,
     errors: Arc<Mutex<Vec<String>>>,
+    warnings: Arc<Mutex<Vec<String>>>,
 }
 
 impl Drop for Party {
@@ -177,8 +178,9 @@ impl Party {
             pipeline.add(&element).unwrap();
             pipeline
         });
-        let (posted, errors): (Posted, Arc<Mutex<Vec<String>>>) = Default::default();
-        let (to, wrong) = (posted.clone(), errors.clone());
+        let posted = Posted::default();
+        let [errors, warnings] = [(); 2].map(|()| Arc::<Mutex<Vec<String>>>::default());
+        let (to, wrong, warned) = (posted.clone(), errors.clone(), warnings.clone());
         pipeline.bus().unwrap().set_sync_handler(move |_, message| {
             let by = message
                 .src()
@@ -195,6 +197,9 @@ impl Party {
                 gst::MessageView::Error(error) => {
                     wrong.lock().unwrap().push(format!("{by}: {}", error.error()));
                 }
+                gst::MessageView::Warning(warning) => {
+                    warned.lock().unwrap().push(format!("{by}: {}", warning.error()));
+                }
                 _ => {}
             }
             gst::BusSyncReply::Drop
@@ -203,6 +208,7 @@ impl Party {
             pipeline,
             posted,
             errors,
+            warnings,
         }
     }
 
@@ -259,6 +265,11 @@ impl Party {
     /// Texts of the errors so far.
     pub fn errors(&self) -> Vec<String> {
         self.errors.lock().unwrap().clone()
+    }
+
+    /// Texts of the warnings so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap().clone()
     }
 
     /// Messages of this name so far, with who posted them and when.

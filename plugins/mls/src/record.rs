@@ -10,6 +10,14 @@ const VERSION: u8 = 1;
 /// tree some 500 kB.
 pub const MAX_RECORD: usize = 4 << 20;
 
+/// The kind of [`Record::Content`], as in its first bytes.
+const CONTENT: u8 = 8;
+
+/// Are these bytes a record of what people say? Nothing else is looked at.
+pub fn is_content(bytes: &[u8]) -> bool {
+    bytes.get(1) == Some(&CONTENT)
+}
+
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
@@ -90,7 +98,7 @@ impl Record {
             Self::Message(m) => (5, vec![m]),
             Self::GroupInfoRequest => (6, vec![]),
             Self::GroupInfo(m) => (7, vec![m]),
-            Self::Content(m) => (8, vec![m]),
+            Self::Content(m) => (CONTENT, vec![m]),
         };
         let mut bytes = vec![VERSION, kind];
         for field in fields {
@@ -135,7 +143,7 @@ impl Record {
             5 => Self::Message(field()?),
             6 => Self::GroupInfoRequest,
             7 => Self::GroupInfo(field()?),
-            8 => Self::Content(field()?),
+            &CONTENT => Self::Content(field()?),
             _ => return Err(RecordError::Kind),
         };
         if rest.is_empty() {

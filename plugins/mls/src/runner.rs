@@ -30,6 +30,8 @@ use crate::store::SqliteStore;
 const READ: usize = 64;
 /// After a delivery failed, it is tried again after so many milliseconds.
 const RETRY: u64 = 500;
+/// A failure that should pass by itself is told when it did not for so long.
+const COMPLAIN_AFTER: u64 = 5000;
 /// How long a posture report is valid, in seconds; it is made anew after half of it.
 const REPORT_LIFETIME: u64 = 600;
 /// How long the control socket waits for a wish to be in force.
@@ -144,6 +146,7 @@ impl Runner {
             answers: HashMap::new(),
             tickets: 0,
             retry: None,
+            failing: None,
             complained: false,
         };
         run.read = run.room.cursor();
@@ -152,6 +155,9 @@ impl Runner {
         let thread = thread::Builder::new()
             .name("mls-room".into())
             .spawn(move || {
+                if let Some(warning) = run.delivery.warning() {
+                    run.host.delivery_fails(warning);
+                }
                 run.run(&inbox);
                 // The receiver may be gone.
                 let _ = end.send(());
@@ -301,6 +307,8 @@ struct Run {
     tickets: u64,
     /// When a delivery that failed is tried again.
     retry: Option<u64>,
+    /// Since when it fails.
+    failing: Option<u64>,
     complained: bool,
 }
 
@@ -403,6 +411,7 @@ impl Run {
         loop {
             match self.delivery.read(self.read, READ) {
                 Ok(entries) if entries.is_empty() => {
+                    self.failing = None;
                     self.complained = false;
                     return self.input(Input::CaughtUp);
                 }
@@ -424,8 +433,10 @@ impl Run {
     }
 
     fn delivery_failed(&mut self, error: &DeliveryError) {
-        self.retry = Some(self.shared.now() + RETRY);
-        if !self.complained && !error.is_temporary() {
+        let now = self.shared.now();
+        self.retry = Some(now + RETRY);
+        let since = *self.failing.get_or_insert(now);
+        if !self.complained && (!error.is_temporary() || now - since >= COMPLAIN_AFTER) {
             self.complained = true;
             self.host.delivery_fails(error.to_string());
         }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+#[path = "nats/server.rs"]
+#[allow(dead_code, reason = "others need the rest of it")]
+mod server;
 mod world;
 
 use std::collections::BTreeMap;
@@ -10,11 +13,13 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gstmls::delivery::nats::{Address, Files, NatsDelivery};
 use gstmls::delivery::sqlite::SqliteDelivery;
 use gstmls::delivery::{Appended, Delivery};
 use gstmls::identity::Role;
 use gstmls::room::{Command, Input, Now, Output, Room, Settings, State};
 use gstmls::store::MemoryStore;
+use server::Server;
 use world::{BEGINNING, Ca, Identity, OPEN, World, policy};
 
 const MEMBERS: usize = 8;
@@ -36,7 +41,7 @@ struct Told {
 
 struct Member {
     room: Room<MemoryStore>,
-    delivery: SqliteDelivery,
+    delivery: Box<dyn Delivery>,
     woken: mpsc::Receiver<()>,
     began: Instant,
     read: u64,
@@ -45,8 +50,7 @@ struct Member {
 }
 
 impl Member {
-    fn new(identity: &Identity, settings: Settings, log: &std::path::Path, began: Instant) -> Self {
-        let mut delivery = SqliteDelivery::open(Some(log), "contention").unwrap();
+    fn new(identity: &Identity, settings: Settings, mut delivery: Box<dyn Delivery>, began: Instant) -> Self {
         let (wake, woken) = mpsc::channel();
         let wake = std::sync::Mutex::new(wake);
         delivery
@@ -148,6 +152,17 @@ fn now(began: Instant) -> Now {
 fn eight_members_race_to_commit_300_epochs_and_nobody_loses_a_wish() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
+    race(|| Box::new(SqliteDelivery::open(Some(&log), "contention").unwrap()));
+}
+
+#[test]
+fn eight_members_race_over_nats_to_commit_300_epochs_and_nobody_loses_a_wish() {
+    let server = Server::start();
+    let address = Address::parse(&server.url()).unwrap();
+    race(|| Box::new(NatsDelivery::open(&address, &Files::default(), 1, "contention").unwrap()));
+}
+
+fn race(open: impl Fn() -> Box<dyn Delivery>) {
     let ca = Ca::new("clinic");
     let create = policy(&ca, OPEN);
     let began = Instant::now();
@@ -158,10 +173,11 @@ fn eight_members_race_to_commit_300_epochs_and_nobody_loses_a_wish() {
             let identity = ca.identity(&format!("member{number}"), &[Role::Participant]);
             let mut settings = World::settings();
             settings.create = (number == 0).then(|| create.clone());
-            let (log, present, together) = (log.clone(), present.clone(), together.clone());
+            let delivery = open();
+            let (present, together) = (present.clone(), together.clone());
             let (granted, last) = (granted.clone(), last.clone());
             thread::spawn(move || {
-                let mut member = Member::new(&identity, settings, &log, began);
+                let mut member = Member::new(&identity, settings, delivery, began);
                 let mut counted = false;
                 member.run_until("all come in", |member| {
                     let status = member.room.status();

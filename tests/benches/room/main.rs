@@ -2,7 +2,8 @@
 //! costs.
 //!
 //! `scripts/bench room`; with arguments only these parts: `epochs merge idle lookup`, and for `epochs` the numbers of
-//! members.
+//! members. Only where it is named: `nats`, rooms over a nats-server, and the number of rooms:
+//! `cargo bench -p gst-e2ee-tests --bench bench-room -- nats 200`.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +16,10 @@ mod epochs;
 mod idle;
 mod lookup;
 mod merge;
+mod nats;
+#[path = "../../../plugins/mls/tests/nats/server.rs"]
+#[allow(dead_code, reason = "the tests need the rest of it")]
+mod server;
 #[path = "../../../plugins/mls/tests/world/mod.rs"]
 mod world;
 
@@ -28,6 +33,11 @@ fn main() {
     {
         return idle::child(rest);
     }
+    if let [child, rest @ ..] = arguments.as_slice()
+        && child == nats::CHILD
+    {
+        return nats::child(rest);
+    }
     let sizes: Vec<usize> = arguments.iter().filter_map(|a| a.parse().ok()).collect();
     let wanted = |name: &str| {
         let mut names = arguments
@@ -36,6 +46,9 @@ fn main() {
             .peekable();
         names.peek().is_none() || names.any(|a| a == name)
     };
+    if arguments.iter().any(|a| a == "nats") {
+        return nats::run(sizes.first().copied().unwrap_or(200));
+    }
     if wanted("epochs") {
         let sizes = if sizes.is_empty() {
             vec![2, 10, 100, 1000]

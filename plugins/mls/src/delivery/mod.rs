@@ -6,6 +6,7 @@
 //! | engine | where the log is | compare-and-set |
 //! |---|---|---|
 //! | [`sqlite`] | one SQLite file, for several processes of one user on one machine | yes |
+//! | [`nats`] | one stream for each room on a NATS server or cluster with JetStream | yes |
 //! | [`app`] | nowhere: the application's own signalling carries the bytes, in one order for all | no |
 //!
 //! The rule on top is the same for all engines: the first *valid* commit of an epoch in log order wins, and an author
@@ -13,6 +14,7 @@
 
 pub mod app;
 mod bell;
+pub mod nats;
 mod place;
 pub mod sqlite;
 
@@ -84,6 +86,11 @@ pub trait Delivery: Send {
     /// and whenever a read would fail. It is called once at once, so that nothing falls between a read before and
     /// the waiting after. Replaces the waker before it.
     fn wake_by(&mut self, waker: Waker) -> Result<(), DeliveryError>;
+
+    /// What a person should know about whoever delivers, said once at the start.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Why the log cannot be used.
@@ -92,15 +99,15 @@ pub enum DeliveryError {
     /// The property `delivery` holds something else.
     #[error(
         "delivery={0} is not understood: use sqlite:PATH, `sqlite:` alone for a file below the user's runtime \
-         directory, or `app`"
+         directory, nats://HOST:PORT or tls://HOST:PORT for a NATS server, or `app`"
     )]
     Address(String),
     /// A path that only a shell understands.
     #[error("delivery={0}: only a shell expands ~ (and only at the start of a word): write the whole path")]
     Tilde(String),
-    /// Later.
-    #[error("delivery={0}: this version does not speak NATS; use sqlite:PATH or `app`")]
-    Nats(String),
+    /// A NATS server, or the way to it.
+    #[error(transparent)]
+    Nats(#[from] nats::NatsError),
     /// Longer than anybody takes.
     #[error("a record of {0} bytes: nobody takes more than {MAX_RECORD}")]
     TooLong(usize),
@@ -174,7 +181,10 @@ pub enum DeliveryError {
 impl DeliveryError {
     /// May the same call succeed later, without anybody changing anything here?
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::DiskFull(_) | Self::QueueFull(_))
+        match self {
+            Self::Nats(error) => error.is_temporary(),
+            _ => matches!(self, Self::Busy(_) | Self::DiskFull(_) | Self::QueueFull(_)),
+        }
     }
 }
 
@@ -183,6 +193,8 @@ impl DeliveryError {
 pub enum Choice {
     /// `sqlite:PATH`; none: [`sqlite::default_path`].
     Sqlite(Option<PathBuf>),
+    /// `nats://…` or `tls://…`
+    Nats(nats::Address),
     /// `app`
     App,
 }
@@ -193,8 +205,8 @@ impl Choice {
         if text == "app" {
             return Ok(Self::App);
         }
-        if text.starts_with("nats:") {
-            return Err(DeliveryError::Nats(text.into()));
+        if nats::Address::is_one(text) {
+            return Ok(Self::Nats(nats::Address::parse(text)?));
         }
         match text.strip_prefix("sqlite:") {
             Some("") => Ok(Self::Sqlite(None)),
@@ -204,7 +216,8 @@ impl Choice {
                 Err(DeliveryError::Address(text.into()))
             }
             Some(path) if !path.ends_with('/') && !path.contains('\0') => Ok(Self::Sqlite(Some(path.into()))),
-            _ => Err(DeliveryError::Address(text.into())),
+            // Whatever it was meant to be, there may be a password in it.
+            _ => Err(DeliveryError::Address(nats::redacted(text))),
         }
     }
 }

@@ -24,4 +24,5 @@ pub use gst_e2ee_common::identity::{
 };
 pub use key::{IdentityKey, KeyError};
 pub use own::OwnIdentity;
+pub(crate) use pem::read_private;
 pub use pem::{LoadError, read_certificates, read_key};

@@ -69,8 +69,8 @@ pub fn read_certificates(path: &Path) -> Result<Vec<Vec<u8>>, LoadError> {
     }
 }
 
-/// Reads a private key that nobody but the file's owner may read.
-pub fn read_key(path: &Path) -> Result<IdentityKey, LoadError> {
+/// Reads a file that nobody but its owner may read.
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, LoadError> {
     let (bytes, mode) = read(path)?;
     if mode & 0o077 != 0 {
         return Err(LoadError::Open {
@@ -78,6 +78,12 @@ pub fn read_key(path: &Path) -> Result<IdentityKey, LoadError> {
             mode,
         });
     }
+    Ok(bytes)
+}
+
+/// Reads a private key that nobody but the file's owner may read.
+pub fn read_key(path: &Path) -> Result<IdentityKey, LoadError> {
+    let bytes = read_private(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| KeyError::NotAKey);
     text.and_then(IdentityKey::from_pem)
         .map_err(|error| LoadError::Key {

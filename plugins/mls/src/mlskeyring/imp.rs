@@ -30,6 +30,7 @@ use super::{State, messages, structures};
 use crate::control::ControlServer;
 use crate::delivery::KEPT_CONTENT;
 use crate::delivery::app::AppInbox;
+use crate::delivery::nats;
 use crate::identity::{self, Identity};
 use crate::keyring::Keyring;
 use crate::policy::PolicyChange;
@@ -320,6 +321,11 @@ impl ObjectImpl for MlsKeyring {
             "display-name" => settings.display_name = text(),
             "message-padding" => settings.message_padding = value.get().unwrap_or(true),
             "message-storage" => settings.message_storage = value.get().unwrap_or(KEPT_CONTENT),
+            "nats-credentials-file" => settings.nats_credentials_file = text(),
+            "nats-ca-file" => settings.nats_ca_file = text(),
+            "nats-certificate-file" => settings.nats_certificate_file = text(),
+            "nats-key-file" => settings.nats_key_file = text(),
+            "nats-replicas" => settings.nats_replicas = value.get().unwrap_or(1),
             "create" => settings.create = value.get().unwrap_or_default(),
             "policy-file" => settings.policy_file = text(),
             "accept" => settings.accept = value.get().unwrap_or_default(),
@@ -341,10 +347,16 @@ impl ObjectImpl for MlsKeyring {
             "ca-file" => settings.ca_file.to_value(),
             "state-file" => settings.state_file.to_value(),
             "state-key-file" => settings.state_key_file.to_value(),
-            "delivery" => settings.delivery.to_value(),
             "display-name" => settings.display_name.to_value(),
             "message-padding" => settings.message_padding.to_value(),
             "message-storage" => settings.message_storage.to_value(),
+            // The login is not given out again.
+            "delivery" => nats::redacted(&settings.delivery).to_value(),
+            "nats-credentials-file" => settings.nats_credentials_file.to_value(),
+            "nats-ca-file" => settings.nats_ca_file.to_value(),
+            "nats-certificate-file" => settings.nats_certificate_file.to_value(),
+            "nats-key-file" => settings.nats_key_file.to_value(),
+            "nats-replicas" => settings.nats_replicas.to_value(),
             "create" => settings.create.to_value(),
             "policy-file" => settings.policy_file.to_value(),
             "accept" => settings.accept.to_value(),

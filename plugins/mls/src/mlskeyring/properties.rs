@@ -3,7 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 
-use super::settings::{LEAST_CONTENT, LEAST_SILENCE, MAX_SILENCE};
+use super::settings::{LEAST_CONTENT, LEAST_SILENCE, MAX_SILENCE, MOST_REPLICAS};
 use super::{Claim, State};
 use crate::delivery::KEPT_CONTENT;
 
@@ -64,9 +64,43 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             "delivery",
             "Delivery",
             "What carries the room's messages: sqlite:PATH (processes of one machine; without PATH below the user's runtime \
-             directory) or app (signals message-ready and process-message)",
+             directory), nats://[user:password@|token@]HOST:PORT[,HOST:PORT...] (NATS servers with JetStream; tls:// to insist \
+             on TLS; write % @ , / in a password as %25 %40 %2C %2F; reads as *** afterwards) or app (signals message-ready \
+             and process-message)",
             "sqlite:",
         ),
+        text(
+            "nats-credentials-file",
+            "NATS credentials",
+            "Who this endpoint is to the NATS servers: a credentials file (.creds) or an nkey's seed, readable by its owner \
+             alone. Instead of a login in delivery",
+        ),
+        text(
+            "nats-ca-file",
+            "NATS CA",
+            "Root certificates (PEM) that the NATS servers' certificates come from; insists on TLS. Default: those of the \
+             system",
+        ),
+        text(
+            "nats-certificate-file",
+            "NATS client certificate",
+            "Certificate (PEM) that the NATS servers ask for, issuers behind it; insists on TLS. Needs nats-key-file",
+        ),
+        text(
+            "nats-key-file",
+            "NATS client key",
+            "Key of nats-certificate-file (PEM), readable by its owner alone",
+        ),
+        glib::ParamSpecUInt::builder("nats-replicas")
+            .nick("NATS replicas")
+            .blurb(
+                "On how many servers of a NATS cluster the log of a new room is kept: 3 survive the loss of one, 5 of two",
+            )
+            .minimum(1)
+            .maximum(MOST_REPLICAS)
+            .default_value(1)
+            .mutable_ready()
+            .build(),
         text(
             "display-name",
             "Own name",

@@ -9,6 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Claim;
 use crate::delivery::app::{AppDelivery, AppInbox};
+use crate::delivery::nats::{Files, NatsDelivery};
 use crate::delivery::sqlite::SqliteDelivery;
 use crate::delivery::{Choice, Delivery, KEPT_CONTENT};
 use crate::identity::{OwnIdentity, Role};
@@ -25,8 +26,11 @@ pub const LEAST_SILENCE: gst::ClockTime = gst::ClockTime::from_seconds(3);
 /// Least `message-storage`, in bytes: the longest message must not push itself out.
 pub const LEAST_CONTENT: u64 = 2 * crate::content::MAX_BODY as u64;
 
-/// The properties.
-#[derive(Debug, Clone)]
+/// Most servers that a stream can be on.
+pub const MOST_REPLICAS: u32 = 5;
+
+/// The properties. Not `Debug`: in `delivery` there may be a password.
+#[derive(Clone)]
 pub struct Settings {
     pub id: String,
     pub room: Option<String>,
@@ -39,6 +43,11 @@ pub struct Settings {
     pub display_name: Option<String>,
     pub message_padding: bool,
     pub message_storage: u64,
+    pub nats_credentials_file: Option<String>,
+    pub nats_ca_file: Option<String>,
+    pub nats_certificate_file: Option<String>,
+    pub nats_key_file: Option<String>,
+    pub nats_replicas: u32,
     pub create: bool,
     pub policy_file: Option<String>,
     pub accept: Claim,
@@ -62,6 +71,11 @@ impl Default for Settings {
             display_name: None,
             message_padding: true,
             message_storage: KEPT_CONTENT,
+            nats_credentials_file: None,
+            nats_ca_file: None,
+            nats_certificate_file: None,
+            nats_key_file: None,
+            nats_replicas: 1,
             create: false,
             policy_file: None,
             accept: Claim::Strict,
@@ -126,6 +140,18 @@ impl Settings {
         let (mut delivery, inbox): (Box<dyn Delivery>, _) = match choice {
             Choice::Sqlite(path) => {
                 let delivery = SqliteDelivery::open(path.as_deref(), &room).map_err(|e| e.to_string())?;
+                (Box::new(delivery), None)
+            }
+            Choice::Nats(address) => {
+                let files = Files {
+                    credentials: set(&self.nats_credentials_file),
+                    ca: set(&self.nats_ca_file),
+                    certificate: set(&self.nats_certificate_file),
+                    key: set(&self.nats_key_file),
+                };
+                let replicas = u8::try_from(self.nats_replicas).unwrap_or(1);
+                let delivery =
+                    NatsDelivery::open(&address, &files, replicas, &room).map_err(|e| e.to_string())?;
                 (Box::new(delivery), None)
             }
             Choice::App => {

@@ -1,8 +1,13 @@
 //! One suite that runs over all engines, and what only the file can get wrong.
 
 mod file;
+mod nats;
+mod nats_login;
 mod processes;
 mod property;
+#[path = "../../../tests/nats/server.rs"]
+#[allow(dead_code, reason = "others need the rest of it")]
+mod server;
 mod suite;
 
 use super::*;

@@ -1,7 +1,9 @@
 //! What every engine does alike.
 
+use super::server::Server;
 use super::*;
 use crate::delivery::app::{AppDelivery, AppInbox};
+use crate::delivery::nats::{Address, Files, NatsDelivery};
 use crate::delivery::sqlite::SqliteDelivery;
 use std::thread;
 
@@ -28,6 +30,19 @@ impl Engine for File {
 
     fn endpoint(&self) -> Box<dyn Delivery> {
         Box::new(SqliteDelivery::open(Some(&self.0.path().join("rooms")), "room").unwrap())
+    }
+}
+
+impl Engine for Server {
+    const COMPARES: bool = true;
+
+    fn new() -> Self {
+        Self::start()
+    }
+
+    fn endpoint(&self) -> Box<dyn Delivery> {
+        let address = Address::parse(&self.url()).unwrap();
+        Box::new(NatsDelivery::open(&address, &Files::default(), 1, "room").unwrap())
     }
 }
 
@@ -248,6 +263,7 @@ fn one_read_is_bounded<E: Engine>() {
 macro_rules! over_all_engines {
     ($($test:ident),* $(,)?) => {
         mod sqlite { $(#[test] fn $test() { super::$test::<super::File>() })* }
+        mod nats { $(#[test] fn $test() { super::$test::<super::Server>() })* }
         mod app { $(#[test] fn $test() { super::$test::<super::Signalling>() })* }
     };
 }
