@@ -56,6 +56,8 @@ pub struct Parts {
     pub store: SqliteStore,
     /// Where its log is.
     pub delivery: Box<dyn Delivery>,
+    /// The delivery as the property says it, for those who ask.
+    pub address: Arc<str>,
     /// Where the posture report is kept current.
     pub posture_file: Option<PathBuf>,
 }
@@ -85,6 +87,7 @@ pub struct Runner {
     ended: mpsc::Receiver<()>,
     view: Arc<Mutex<View>>,
     own: Arc<Identity>,
+    address: Arc<str>,
 }
 
 /// For those who may ask a running room, but not end it.
@@ -93,6 +96,7 @@ pub struct Asker {
     orders: mpsc::Sender<Order>,
     view: Arc<Mutex<View>>,
     own: Arc<Identity>,
+    address: Arc<str>,
 }
 
 impl Runner {
@@ -154,6 +158,7 @@ impl Runner {
             ended,
             view,
             own,
+            address: parts.address,
         })
     }
 
@@ -163,6 +168,7 @@ impl Runner {
             orders: self.orders.clone(),
             view: self.view.clone(),
             own: self.own.clone(),
+            address: self.address.clone(),
         }
     }
 
@@ -199,6 +205,7 @@ impl Asker {
                 Ok(codes) => Reply::answer(&codes),
                 Err(why) => Reply::error(why),
             },
+            Request::Ask(Query::Delivery) => Reply::answer(&&*self.address),
             Request::Ask(Query::Posture { nonce }) => {
                 let (to, answer) = mpsc::channel();
                 match self.orders.send(Order::Report(nonce, to)) {

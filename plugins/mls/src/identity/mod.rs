@@ -23,5 +23,5 @@ pub use gst_e2ee_common::identity::{
     UnknownRole, certificates, content, describe, from_pem, is_plain, verify,
 };
 pub use key::{IdentityKey, KeyError};
-pub use own::OwnIdentity;
+pub use own::{OwnIdentity, complete};
 pub use pem::{LoadError, read_certificates, read_key};
