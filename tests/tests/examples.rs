@@ -11,6 +11,8 @@
 use gst_e2ee_tests::process::{Finished, Sandbox};
 use gst_e2ee_tests::readme::{readme_command, root, shell, with_free_ports};
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const KEYS: &str = "1 000102030405060708090a0b0c0d0e0f\n2 101112131415161718191a1b1c1d1e1f\n";
 const ANOTHER_KEY: &str = "1 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff\n";

@@ -190,7 +190,8 @@ fn explanation(enrolment: &Enrolment, out: &Path) -> Result<String, Box<dyn Erro
     }
     text.push_str(
         "4. Compare codes with the others, by voice or eye to eye:\n\
-         \x20    gst-mls room codes --socket SOCKET\n",
+         \x20    gst-mls room codes --socket SOCKET\n\
+         5. Make a new backup: this one names the old certificate.\n",
     );
     Ok(text)
 }
