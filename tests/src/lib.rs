@@ -5,3 +5,4 @@ pub mod bench_lane;
 pub mod clinic;
 pub mod pipeline;
 pub mod process;
+pub mod readme;

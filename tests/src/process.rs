@@ -59,7 +59,12 @@ fn with_plugins(command: &mut Command) -> &mut Command {
     ] {
         command.env_remove(name);
     }
-    command.env("GST_PLUGIN_PATH", staged_plugins())
+    let plugins = staged_plugins();
+    // The staged programs lie in the folder beside it.
+    let programs = plugins.join("../bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path)));
+    command.env("GST_PLUGIN_PATH", plugins).env("PATH", path.unwrap())
 }
 
 /// A folder for one test, and an environment in which other processes keep everything there.
@@ -179,11 +184,21 @@ pub struct Running {
     limit: Instant,
 }
 
+fn printed(out: &Path, err: &Path) -> String {
+    let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    read(out) + &read(err)
+}
+
 impl Running {
     /// What it has printed so far, both streams.
     pub fn printed(&self) -> String {
-        let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
-        read(&self.out) + &read(&self.err)
+        printed(&self.out, &self.err)
+    }
+
+    /// Polls until what it printed is so, as [`Running::wait_for`] does.
+    pub fn wait_for_print(&mut self, so: impl Fn(&str) -> bool) -> bool {
+        let (out, err) = (self.out.clone(), self.err.clone());
+        self.wait_for(|| so(&printed(&out, &err)))
     }
 
     /// Polls until `ready` holds, the process ends (`false`), or the time is up (panic).

@@ -9,21 +9,14 @@
 )]
 
 use gst_e2ee_tests::process::{Finished, Sandbox};
+use gst_e2ee_tests::readme::{readme_command, root, shell, with_free_ports};
 use std::fs;
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const KEYS: &str = "1 000102030405060708090a0b0c0d0e0f\n2 101112131415161718191a1b1c1d1e1f\n";
 const ANOTHER_KEY: &str = "1 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff\n";
 const NOBODYS_KID: &str = "7 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff\n";
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .unwrap()
-}
 
 /// The number that follows `word` in what was printed.
 fn number(printed: &str, word: &str) -> u64 {
@@ -167,60 +160,6 @@ fn frames_in(sandbox: &Sandbox, file: &str, pad: &str) -> u64 {
 }
 
 // README
-
-/// The shell commands in README's blocks, one a line of text.
-fn readme_commands() -> Vec<String> {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let mut commands = Vec::new();
-    let mut rest = readme.as_str();
-    while let Some((_, tail)) = rest.split_once("```sh\n") {
-        let (block, tail) = tail.split_once("```").unwrap();
-        let joined = block.replace("\\\n", " ");
-        commands.extend(
-            joined
-                .lines()
-                .filter(|line| !line.trim().is_empty())
-                .map(str::to_owned),
-        );
-        rest = tail;
-    }
-    commands
-}
-
-/// The one command that contains all these words.
-fn readme_command(words: &[&str]) -> String {
-    let mut found = readme_commands();
-    found.retain(|command| words.iter().all(|word| command.contains(word)));
-    assert_eq!(found.len(), 1, "README's commands with {words:?}: {found:#?}");
-    found.remove(0)
-}
-
-fn shell(sandbox: &Sandbox, command: &str) -> Command {
-    let mut shell = sandbox.command("sh");
-    // So that a signal reaches the pipeline.
-    let exec = if command.starts_with("gst-launch") {
-        "exec "
-    } else {
-        ""
-    };
-    shell.args(["-c", &format!("{exec}{command}")]);
-    shell
-}
-
-/// UDP ports that are free now, instead of README's.
-fn with_free_ports<const N: usize>(commands: [String; N], ports: &[u16]) -> [String; N] {
-    let sockets: Vec<UdpSocket> = ports
-        .iter()
-        .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
-        .collect();
-    commands.map(|mut command| {
-        for (port, socket) in ports.iter().zip(&sockets) {
-            let free = socket.local_addr().unwrap().port();
-            command = command.replace(&format!("port={port}"), &format!("port={free}"));
-        }
-        command
-    })
-}
 
 #[test]
 fn readme_key_file_serves_its_first_pipeline() {

@@ -6,6 +6,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "age")]
+pub mod age_file;
 pub mod caps_table;
 pub mod cipher_suite;
 pub mod descriptor;

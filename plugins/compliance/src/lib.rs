@@ -15,7 +15,6 @@
 //! The recording machine never has a private key of a recording: `bundle` has public halves only.
 
 pub mod access;
-pub mod age_file;
 pub mod attestation;
 pub mod audit;
 pub mod bundle;
@@ -30,6 +29,8 @@ pub mod signing;
 
 mod compliancesrc;
 mod dumpable;
+
+pub use gst_e2ee_common::age_file;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
     compliancesink::register(plugin)?;

@@ -14,6 +14,7 @@ pub mod codes;
 pub mod content;
 pub mod control;
 pub mod delivery;
+pub mod enrolment;
 pub mod identity;
 pub mod policy;
 pub mod posture;

@@ -63,6 +63,8 @@ pub struct Parts {
     pub store: SqliteStore,
     /// Where its log is.
     pub delivery: Box<dyn Delivery>,
+    /// The delivery as the property says it, for those who ask.
+    pub address: Arc<str>,
     /// Where the posture report is kept current.
     pub posture_file: Option<PathBuf>,
 }
@@ -96,6 +98,7 @@ pub struct Runner {
     ended: mpsc::Receiver<()>,
     view: Arc<Mutex<View>>,
     own: Arc<Identity>,
+    address: Arc<str>,
 }
 
 /// For those who may ask a running room, but not end it.
@@ -104,6 +107,7 @@ pub struct Asker {
     orders: mpsc::Sender<Order>,
     view: Arc<Mutex<View>>,
     own: Arc<Identity>,
+    address: Arc<str>,
 }
 
 impl Runner {
@@ -169,6 +173,7 @@ impl Runner {
             ended,
             view,
             own,
+            address: parts.address,
         })
     }
 
@@ -178,6 +183,7 @@ impl Runner {
             orders: self.orders.clone(),
             view: self.view.clone(),
             own: self.own.clone(),
+            address: self.address.clone(),
         }
     }
 
@@ -219,6 +225,7 @@ impl Asker {
                 Ok(codes) => Reply::answer(&codes),
                 Err(why) => Reply::error(why),
             },
+            Request::Ask(Query::Delivery) => Reply::answer(&&*self.address),
             Request::Ask(Query::Posture { nonce }) => {
                 let (to, answer) = mpsc::channel();
                 match self.orders.send(Order::Report(nonce, to)) {

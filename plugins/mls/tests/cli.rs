@@ -128,6 +128,7 @@ impl Keyring {
                         Err(error) => Reply::error(error),
                     }
                 }
+                Request::Ask(Query::Delivery) => Reply::answer(&"app"),
                 Request::Room(Wish::Remove { member }) if member == "nobody" => {
                     Reply::error("there is no member nobody\u{1b}[2J")
                 }

@@ -8,6 +8,7 @@
 //! {"command":"remove","member":"p-7f3a"}        {"error":"there is no member p-7f3a"}
 //! {"command":"codes","member":"p-7f3a"}         {"ok":{"epoch":12,"epoch_code":"...","pair":{...}}}
 //! {"command":"posture","nonce":"anything"}      {"ok":{"posture":"...","signature":"...","certificates":[...]}}
+//! {"command":"delivery"}                        {"ok":"sqlite:"}
 //! ```
 //!
 //! Who may open the socket may command the room, so it is there for its own user and root only, by the mode of the
@@ -65,6 +66,8 @@ pub enum Query {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         nonce: Option<String>,
     },
+    /// How the room's messages are carried; answered with the value of the property `delivery`, as text.
+    Delivery,
 }
 
 /// Answer to [`Query::Codes`].
@@ -157,7 +160,7 @@ impl Request {
 }
 
 /// Names of [`Query`] and of [`Command`], for choosing between them and for telling somebody.
-const QUERIES: [&str; 3] = ["status", "codes", "posture"];
+const QUERIES: [&str; 4] = ["status", "codes", "posture", "delivery"];
 const COMMANDS: [&str; 5] = ["remove", "rekey", "set-recording", "set-policy", "resync"];
 
 fn names() -> String {
@@ -190,6 +193,7 @@ mod tests {
                 json!({"command": "posture", "nonce": "n"}),
                 Request::Ask(Query::Posture { nonce: text("n") }),
             ),
+            (json!({"command": "delivery"}), Request::Ask(Query::Delivery)),
             (
                 json!({"command": "remove", "member": "p-1"}),
                 Request::Room(Command::Remove {

@@ -23,6 +23,6 @@ pub use gst_e2ee_common::identity::{
     UnknownRole, certificates, content, describe, from_pem, is_plain, verify,
 };
 pub use key::{IdentityKey, KeyError};
-pub use own::OwnIdentity;
+pub use own::{OwnIdentity, complete};
 pub(crate) use pem::read_private;
 pub use pem::{LoadError, read_certificates, read_key};

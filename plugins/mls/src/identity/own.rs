@@ -84,8 +84,9 @@ impl std::fmt::Debug for OwnIdentity {
     }
 }
 
-/// Verifies the chain as it is, or with one of the roots behind it.
-fn complete(chain: &[Vec<u8>], roots: &[Vec<u8>], at: u64) -> Result<(Vec<u8>, Identity), IdentityError> {
+/// Verifies a chain (DER, the endpoint's certificate first) as it is, or with one of the roots behind it. Gives the content
+/// of its MLS credential, and who it is.
+pub fn complete(chain: &[Vec<u8>], roots: &[Vec<u8>], at: u64) -> Result<(Vec<u8>, Identity), IdentityError> {
     let trusted: Vec<_> = roots.iter().map(|root| Fingerprint::of(root)).collect();
     if chain
         .last()

@@ -193,6 +193,7 @@ impl Settings {
             own: Arc::new(own),
             store,
             delivery,
+            address: self.delivery.as_str().into(),
             posture_file: set(&self.posture_file),
         };
         Ok(Prepared { parts, inbox })

@@ -552,7 +552,11 @@ impl<S: Store> Room<S> {
                 });
                 let (leaf, of) = match (found.next(), found.next()) {
                     (Some(only), None) => only,
-                    (None, _) => return Err("nobody in the room has this id or fingerprint".into()),
+                    (None, _) => {
+                        return Err("nobody in the room has this id or fingerprint; to keep out a certificate that is \
+                                    not in it, change the policy: also_deny=FINGERPRINT"
+                            .into());
+                    }
                     (Some(_), Some(_)) => {
                         return Err("more than one member has this id: name it by its fingerprint".into());
                     }

@@ -52,15 +52,10 @@ impl New {
         let key = authority.key().to_pem()?;
         let certificate = certificate_pem(authority.root_certificate())?;
         let [certificate_file, key_file] = [CERTIFICATE, KEY].map(|name| self.out.join(name));
-        let new = |path: &Path, content, mode| NewFile {
-            path: path.to_owned(),
-            content,
-            mode,
-        };
         files::create(
             &[
-                new(&key_file, &key, PRIVATE),
-                new(&certificate_file, &certificate, PUBLIC),
+                NewFile::new(&key_file, &key, PRIVATE),
+                NewFile::new(&certificate_file, &certificate, PUBLIC),
             ],
             self.force,
         )?;

@@ -1,7 +1,7 @@
 //! `gst-mls identity`: keys and certificates of endpoints.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gstmls::identity::issue::{
     Subject, Validity, certificate_pem, chain_pem, random_id, request_pem, requested_key,
@@ -128,14 +128,6 @@ impl Certified {
     }
 }
 
-fn new_file<'a>(path: &Path, content: &'a str, mode: u32) -> NewFile<'a> {
-    NewFile {
-        path: path.to_owned(),
-        content,
-        mode,
-    }
-}
-
 fn tell(identity: &Identity) {
     let roles: Vec<_> = identity.roles.iter().map(|role| role.word()).collect();
     let roles = roles.join(" and ");
@@ -156,9 +148,9 @@ impl New {
             ["cert.pem", "key.pem", "ca.pem"].map(|name| self.out.join(name));
         files::create(
             &[
-                new_file(&key_file, &key, PRIVATE),
-                new_file(&certificate_file, &issued.chain, PUBLIC),
-                new_file(&ca_file, &issued.root, PUBLIC),
+                NewFile::new(&key_file, &key, PRIVATE),
+                NewFile::new(&certificate_file, &issued.chain, PUBLIC),
+                NewFile::new(&ca_file, &issued.root, PUBLIC),
             ],
             self.force,
         )?;
@@ -181,8 +173,8 @@ impl Csr {
         let [key_file, request_file] = ["key.pem", "request.pem"].map(|name| self.out.join(name));
         files::create(
             &[
-                new_file(&key_file, &key, PRIVATE),
-                new_file(&request_file, &request, PUBLIC),
+                NewFile::new(&key_file, &key, PRIVATE),
+                NewFile::new(&request_file, &request, PUBLIC),
             ],
             self.force,
         )?;
@@ -202,7 +194,7 @@ impl Issue {
             std::fs::read_to_string(&self.csr).map_err(|error| format!("{path} cannot be read: {error}"))?;
         let public_key = requested_key(&text).map_err(|error| format!("{path}: {error}"))?;
         let issued = self.certified.issue(&public_key)?;
-        files::create(&[new_file(&self.out, &issued.chain, PUBLIC)], self.force)?;
+        files::create(&[NewFile::new(&self.out, &issued.chain, PUBLIC)], self.force)?;
         tell(&issued.identity);
         println!("For mlskeyring: certificate-file={}", self.out.display());
         Ok(())

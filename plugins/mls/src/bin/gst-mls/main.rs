@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod backup;
 mod ca;
 mod change;
 mod files;
@@ -12,6 +13,7 @@ mod fingerprint;
 mod identity;
 mod output;
 mod posture;
+mod restore;
 mod room;
 mod time;
 
@@ -38,6 +40,8 @@ enum Command {
     Room(room::Room),
     #[command(subcommand)]
     Posture(posture::Posture),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
 }
 
 impl Command {
@@ -48,6 +52,8 @@ impl Command {
             Self::Fingerprint(command) => command.run(),
             Self::Room(command) => command.run(),
             Self::Posture(command) => command.run(),
+            Self::Backup(command) => command.run(),
+            Self::Restore(command) => command.run(),
         }
     }
 }

@@ -30,3 +30,32 @@ pub fn print(text: &str) -> Result<(), Box<dyn Error>> {
 pub fn print_json(value: &impl Serialize) -> Result<(), Box<dyn Error>> {
     print(&format!("{}\n", serde_json::to_string(value)?))
 }
+
+/// A word for a command line that a person copies into a shell: nothing in it means anything to the shell.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_word_is_one_word_to_a_shell() {
+        assert_eq!(quoted("ben-new/cert.pem"), "ben-new/cert.pem");
+        for word in [
+            "", "a b", "$(id)", "`id`", "it's; id", "a\\nb", "\"", "*", "~", "#", "é", "-x\ny",
+        ] {
+            let output = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {}", quoted(word))])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
+        }
+    }
+}

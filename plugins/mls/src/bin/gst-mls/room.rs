@@ -102,7 +102,7 @@ impl Target {
         }
     }
 
-    fn answer<T: DeserializeOwned>(&self, query: Query) -> Result<T, Box<dyn Error>> {
+    pub fn answer<T: DeserializeOwned>(&self, query: Query) -> Result<T, Box<dyn Error>> {
         let answer = self.ask(&Request::Ask(query))?;
         serde_json::from_value(answer).map_err(|_| {
             let socket = self.socket.display();

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use age::secrecy::{ExposeSecret, SecretString};
-use age::x25519::{Identity, Recipient};
+pub use age::x25519::{Identity, Recipient};
 use zeroize::Zeroizing;
 
 /// Longest file of identities, in bytes.
