@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod member;
 mod open;
 mod recover;
+mod together;
 mod verify;
 mod writer;
 

@@ -11,6 +11,7 @@ use super::contents::ReadError;
 use super::disk::{Disk, DiskFile};
 use super::manifest::{self, Chain, CutFact, Fact, MAX_CUTS, ResumedFact, Root};
 use super::member::{BLOCK, Expected, Found, inspect, member_name};
+use super::together::together;
 use super::writer::{Manifest, Recording, TrackState, lock, release, reserve};
 use super::{Contents, Facts, MANIFEST_FILE, RECORDING_FILE, RecordingError, TRACKS, TrackInfo};
 use crate::age_file::recipient;
@@ -210,22 +211,19 @@ impl Recording {
         }));
         self.sync()?;
         let folder = self.path.join(TRACKS);
-        for cut in cuts {
+        together(cuts, |cut| {
             let path = folder.join(&cut.tar);
-            let mut file = self.disk.open(&path).map_err(RecordingError::io(&path))?;
-            let length = file
-                .length()
-                .map_err(RecordingError::io(&path))?
-                .saturating_sub(cut.bytes);
-            if length == 0 {
-                drop(file);
-                self.disk.remove(&path).map_err(RecordingError::io(&path))?;
-            } else {
-                file.truncate(length)
-                    .and_then(|()| file.sync())
-                    .map_err(RecordingError::io(&path))?;
-            }
-        }
+            let make = || {
+                let mut file = self.disk.open(&path)?;
+                let length = file.length()?.saturating_sub(cut.bytes);
+                if length == 0 {
+                    return self.disk.remove(&path);
+                }
+                file.truncate(length)?;
+                file.sync()
+            };
+            make().map_err(RecordingError::io(&path))
+        })?;
         self.disk
             .sync_folder(&folder)
             .map_err(RecordingError::io(&folder))?;
