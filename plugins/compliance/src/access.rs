@@ -13,9 +13,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::age_file::{self, IdentityError};
 use crate::audit::entry::Way;
-use crate::audit::{self, Entry, Event, Id, Item, Log, LogError, Text, TextError, VerifyError};
+use crate::audit::{Entry, Event, Id, Log, LogError, Text, TextError};
 use crate::ids::RecordingId;
-use crate::recording::{Index, OpenError, Options, Reader, Request, Root, TrackId};
+use crate::recording::{Index, OpenError, Options, Reader, Request, TrackId};
 use crate::signing::PublicKey;
 
 /// Who opens a recording, and why. All of it stands in the log for good.
@@ -89,9 +89,6 @@ pub enum AccessError {
         /// The key in recording.json.
         pinned: PublicKey,
     },
-    /// What it says of the recording cannot be read.
-    #[error("the audit log cannot be read, so nothing is opened: {0}")]
-    LogReading(VerifyError),
     /// The recording, or its key.
     #[error(transparent)]
     Recording(#[from] OpenError),
@@ -139,7 +136,9 @@ impl Opening {
         // A signed end record says that nothing is missing behind it. Without one, only the log knows how far it went.
         let known = match index.is_finished() {
             true => None,
-            false => known_root(log.path(), index.facts().recording)?,
+            false => log
+                .known_root(index.facts().recording)
+                .map_err(|error| AccessError::Log { error, pinned })?,
         };
         let mut shortened = None;
         if known.is_some_and(|known| known != index.root()) {
@@ -255,37 +254,4 @@ fn random_id() -> Result<Id, AccessError> {
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| AccessError::Random)?;
     Id::new(&hex::encode(bytes)).map_err(|_| AccessError::Random)
-}
-
-/// How far the log knows the manifest of a recording.
-fn known_root(log: &Path, recording: RecordingId) -> Result<Option<Root>, AccessError> {
-    let mut known: Option<Root> = None;
-    for item in audit::Reader::open(log).map_err(AccessError::LogReading)? {
-        let item = item.map_err(|error| AccessError::LogReading(error.into()))?;
-        let root = match item {
-            Item::Entry { entry: Ok(entry), .. } if entry.recording == Some(recording) => {
-                root_in(&entry.event)
-            }
-            _ => None,
-        };
-        if let Some(root) = root
-            && known.is_none_or(|known| known.lines <= root.lines)
-        {
-            known = Some(root);
-        }
-    }
-    Ok(known)
-}
-
-/// The root that an entry tells.
-fn root_in(event: &Event) -> Option<Root> {
-    match event {
-        Event::Manifest { lines, root }
-        | Event::Stopped { lines, root, .. }
-        | Event::Recovered { lines, root, .. } => Some(Root {
-            lines: *lines,
-            root: *root,
-        }),
-        _ => None,
-    }
 }

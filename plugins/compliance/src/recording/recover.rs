@@ -4,8 +4,10 @@
 //! that is shorter than its lines say, a broken line in front of a good one) is no reason to cut: it is damage, and the
 //! recording does not go on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use age::x25519::Recipient;
 
 use super::contents::ReadError;
 use super::disk::{Disk, DiskFile};
@@ -44,15 +46,20 @@ pub struct Recovery {
 /// Bytes that were cut off a tar.
 pub type Cut = CutFact;
 
-impl Recording {
-    /// Goes on with a recording that has no end record. A recording under another log key, one that has ended and one
-    /// that another process writes are errors of their own.
-    pub fn resume(
-        path: &Path,
-        resume: Resume,
-        signer: Arc<dyn Signer>,
-        disk: Arc<dyn Disk>,
-    ) -> Result<(Self, Recovery), RecordingError> {
+/// A recording that has no end record, as it was left; locked, so that nobody else goes on with it.
+pub struct Left {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    signer: Arc<dyn Signer>,
+    facts: Facts,
+    public: Recipient,
+    /// Nothing of it was read yet.
+    manifest: Manifest,
+}
+
+impl Left {
+    /// Locks a recording. One under another log key and one that another process writes are errors of their own.
+    pub fn lock(path: &Path, signer: Arc<dyn Signer>, disk: Arc<dyn Disk>) -> Result<Self, RecordingError> {
         let file = read_all(&*disk, &path.join(RECORDING_FILE))?;
         let (facts, _) = Facts::decode(&file)
             .map_err(|why| RecordingError::damaged(path, format!("{RECORDING_FILE} {why}")))?;
@@ -75,12 +82,32 @@ impl Recording {
             length: 0,
         };
         lock(&mut manifest, path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            disk,
+            signer,
+            facts,
+            public,
+            manifest,
+        })
+    }
+
+    /// Goes on with it. That it has ended is an error of its own.
+    pub fn resume(self, resume: Resume) -> Result<(Recording, Recovery), RecordingError> {
+        let Self {
+            path,
+            disk,
+            signer,
+            facts,
+            public,
+            mut manifest,
+        } = self;
         let (contents, prefix) =
             Contents::read(&mut *manifest.file, manifest.chain, &facts.log_key, resume.known).map_err(
                 |error| match error {
                     ReadError::Io(error) => RecordingError::io(&manifest.path)(error),
                     ReadError::Damaged(why) => {
-                        RecordingError::damaged(path, format!("the manifest is damaged: {why}"))
+                        RecordingError::damaged(&path, format!("the manifest is damaged: {why}"))
                     }
                 },
             )?;
@@ -88,10 +115,10 @@ impl Recording {
         manifest.length = prefix.bytes;
         let rest = prefix.rest;
         if contents.end.is_some() {
-            return Err(RecordingError::Ended(path.to_owned()));
+            return Err(RecordingError::Ended(path));
         }
-        let mut recording = Self {
-            path: path.to_owned(),
+        let mut recording = Recording {
+            path,
             disk,
             signer,
             facts,
@@ -122,7 +149,9 @@ impl Recording {
         };
         Ok((recording, recovery))
     }
+}
 
+impl Recording {
     /// What the tars have more than the manifest says.
     fn find_cuts(&self, contents: &Contents) -> Result<Vec<Cut>, RecordingError> {
         let folder = self.path.join(TRACKS);

@@ -16,7 +16,7 @@ use crate::gate::Refusal;
 use crate::ids::RecordingId;
 use crate::recording::facts::{Attest, MAX_FILE};
 use crate::recording::{
-    Attestation, Claim, Facts, RECORDING_FILE, Recording, RecordingError, Recovery, Resume, Start,
+    Attestation, Claim, Facts, Left, RECORDING_FILE, Recording, RecordingError, Recovery, Resume, Start,
 };
 use crate::signing::Signature;
 
@@ -37,11 +37,7 @@ impl Recorder {
             let Some(facts) = self.left_of(&path, room_id.as_deref()) else {
                 continue;
             };
-            let resume = Resume {
-                time: unix_ms(),
-                known: self.journal.known_root(facts.recording),
-            };
-            match Recording::resume(&path, resume, self.journal.signer(), self.disk.clone()) {
+            match self.resume(&path, &facts)? {
                 Ok((recording, recovery)) => {
                     self.report_recovery(&recording, &recovery)?;
                     let of = recording.facts();
@@ -59,6 +55,24 @@ impl Recorder {
             }
         }
         Ok(())
+    }
+
+    /// Goes on with a recording that nobody else writes. The log is asked for those only: most that have no end are under
+    /// way.
+    fn resume(
+        &mut self,
+        path: &Path,
+        facts: &Facts,
+    ) -> Result<Result<(Recording, Recovery), RecordingError>, Fault> {
+        let left = match Left::lock(path, self.journal.signer(), self.disk.clone()) {
+            Ok(left) => left,
+            Err(error) => return Ok(Err(error)),
+        };
+        let resume = Resume {
+            time: unix_ms(),
+            known: self.journal.known_root(facts.recording)?,
+        };
+        Ok(left.resume(resume))
     }
 
     /// The facts of a recording of this room and this audit log that has no end.

@@ -88,6 +88,15 @@ fn create(location: &Path, disk: Arc<dyn Disk>) -> Result<Recording, RecordingEr
     Recording::create(location, &bundle(), start(), log_key(), disk)
 }
 
+fn come_back(
+    path: &Path,
+    resume: Resume,
+    signer: Arc<dyn Signer>,
+    disk: Arc<dyn Disk>,
+) -> Result<(Recording, Recovery), RecordingError> {
+    Left::lock(path, signer, disk)?.resume(resume)
+}
+
 fn track(medium: Medium) -> Track {
     Track {
         medium,
