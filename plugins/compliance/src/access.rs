@@ -1,5 +1,5 @@
-//! The one way to a recording's media: who reads it and why stands in the audit log that the recording pins, durably,
-//! before anything is decrypted. `compliancesrc` and `gst-compliance open` both go it.
+//! The one way to a recording's media: who reads it and why stands in the audit log that the recording pins, durably
+//! and signed for, before anything is decrypted. `compliancesrc` and `gst-compliance open` both go it.
 //!
 //! [`Opening::prepare`] needs no key: it reads what the recording says of itself and holds it against the log.
 //! [`Opening::unlock`] writes the entry and only then touches the identity. The [`Access`] that it gives writes the
@@ -167,7 +167,7 @@ impl Opening {
         self.shortened.as_ref()
     }
 
-    /// Puts the access into the log, and then opens the tracks with a recipient's identities. `tracks`: none means all.
+    /// Puts the access into the log, which signs for it, and then opens the tracks with a recipient's identities. `tracks`: none means all.
     /// `time`: now, unix time in milliseconds.
     pub fn unlock(
         self,
@@ -201,7 +201,9 @@ impl Opening {
         let reader = index.unlock(identities, request, |_| {
             let logged = access.append(opened, time);
             is_logged = logged.is_ok();
-            logged.map_err(|error| failed.insert(error).to_string())
+            // What a checkpoint covers cannot be taken out of the log unseen: not even for a moment is it read before.
+            let signed = logged.and_then(|()| access.log.checkpoint());
+            signed.map(drop).map_err(|error| failed.insert(error).to_string())
         });
         match reader {
             Ok(reader) => Ok((reader, access)),
