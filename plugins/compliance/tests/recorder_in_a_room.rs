@@ -256,6 +256,14 @@ fn off_on_off_keeps_what_was_sealed_while_on() {
         .collect();
     assert_eq!(logged[..expected.len()], expected);
     assert_eq!(logged.last(), Some(&"stopped"));
+    let members: Vec<_> = events(&room.place)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Epoch { members, .. } => Some(members),
+            _ => None,
+        })
+        .collect();
+    assert!(!members.is_empty() && members.iter().all(|members| *members == Some(3)));
     assert_eq!(
         room.run.messages("compliancesink-stats")[0]
             .get::<u64>("dropped-no-epoch")

@@ -179,8 +179,9 @@ pub enum Event {
         claim: Claim,
         /// SHA-256 of the policy.
         policy: Digest,
-        /// How many members the group has.
-        members: u32,
+        /// How many members the group has. None where the key source does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        members: Option<u32>,
     },
     /// A recorder became a member of the group.
     RecorderIn {

@@ -82,7 +82,7 @@ fn of_recordings() -> impl Strategy<Value = Event> {
                 cause,
             }
         }),
-        (any::<u64>(), any::<bool>(), claim(), digest(), any::<u32>()).prop_map(
+        (any::<u64>(), any::<bool>(), claim(), digest(), any::<Option<u32>>()).prop_map(
             |(epoch, on, claim, policy, members)| Event::Epoch {
                 epoch,
                 on,

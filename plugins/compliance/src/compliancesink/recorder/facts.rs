@@ -53,8 +53,7 @@ pub fn epoch(room: &RoomState) -> Option<Event> {
             _ => logged_claim(claim(Some(room))),
         },
         policy: room.policy_digest.as_ref()?.parse().ok()?,
-        // No key source tells it.
-        members: 0,
+        members: room.members,
     })
 }
 
