@@ -23,6 +23,7 @@ pub mod compliancesink;
 pub mod consent;
 pub mod digest;
 pub mod gate;
+pub mod hex_form;
 pub mod ids;
 pub mod matroska;
 pub mod recording;

@@ -25,7 +25,7 @@ mod tests;
 
 pub use contents::{Contents, GapInfo, MemberInfo, TrackInfo};
 pub use disk::{Disk, DiskFile, RealDisk};
-pub use facts::{Attestation, Claim, Facts, Start};
+pub use facts::{Claim, Facts, Start};
 pub use manifest::{Medium, Root, TrackId};
 pub use open::{Access, Index, OpenError, Reader, Request, export};
 pub use recover::{Cut, Left, Recovery, Resume, is_finished};

@@ -5,7 +5,7 @@ use std::path::Path;
 use gst_e2ee_common::room_state::RoomState;
 
 use super::{Fault, Recorder, facts};
-use crate::attestation::PURPOSE;
+use crate::attestation::{Attestation, PURPOSE};
 use crate::audit::Event;
 use crate::audit::entry::Cut;
 use crate::bundle::{Bundle, BundleError, take_next};
@@ -16,9 +16,8 @@ use crate::gate::Refusal;
 use crate::ids::RecordingId;
 use crate::recording::facts::{Attest, MAX_FILE};
 use crate::recording::{
-    Attestation, Claim, Facts, Left, RECORDING_FILE, Recording, RecordingError, Recovery, Resume, Start,
+    Claim, Facts, Left, RECORDING_FILE, Recording, RecordingError, Recovery, Resume, Start,
 };
-use crate::signing::Signature;
 
 impl Recorder {
     /// Once it is known which room this is, goes on with the recording of it that a crash left without an end. What is
@@ -173,12 +172,9 @@ impl Recorder {
                 return Err("the key source shows no certificate of the recorder".to_owned());
             }
             let signature = source.and_then(|source| source.sign(PURPOSE, bytes));
-            let signature = signature.and_then(|signature| <[u8; 64]>::try_from(&signature[..]).ok());
-            Ok(Attestation {
-                certificates,
-                signature: Signature(signature.ok_or(
-                    "the key source does not sign for the recorder, so nobody would vouch for the recording",
-                )?),
+            let attestation = signature.and_then(|signature| Attestation::new(certificates, &signature));
+            attestation.ok_or_else(|| {
+                "the key source does not sign for the recorder, so nobody would vouch for the recording".to_owned()
             })
         })
     }
