@@ -31,6 +31,7 @@ pub mod signing;
 
 mod compliancesrc;
 mod dumpable;
+mod properties;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
     compliancesink::register(plugin)?;
