@@ -15,6 +15,10 @@ impl Digest {
     }
 }
 
+/// 16 bytes of salt, and a SHA-256 that cannot be compared with anything without them: a room's reference to a consent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Salted(pub [u8; 48]);
+
 /// A digest in the making, of data that comes in pieces.
 pub struct Digester(ring::digest::Context);
 
@@ -44,6 +48,7 @@ impl Default for Digester {
 }
 
 hex_form!(Digest, "a SHA-256");
+hex_form!(Salted, "a salted SHA-256");
 
 #[cfg(test)]
 mod tests {
