@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::header::Header;
-use crate::matroska::blocks;
+use crate::matroska::{Header, blocks};
 use crate::recording::{GapInfo, Medium, MemberInfo, TrackInfo};
 
 /// So long nothing may come before that is told as a gap, though nothing is known to be missing: nobody spoke, or the

@@ -1,6 +1,7 @@
-use super::fake::{Fake, block, cluster, header};
+use super::fake::Fake;
 use super::*;
 use crate::digest::Digest;
+use crate::matroska::fake::{block, cluster, header};
 use crate::recording::TrackId;
 use proptest::prelude::*;
 
