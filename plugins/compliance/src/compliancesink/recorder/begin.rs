@@ -174,7 +174,8 @@ impl Recorder {
             let signature = source.and_then(|source| source.sign(PURPOSE, bytes));
             let attestation = signature.and_then(|signature| Attestation::new(certificates, &signature));
             attestation.ok_or_else(|| {
-                "the key source does not sign for the recorder, so nobody would vouch for the recording".to_owned()
+                "the key source does not sign for the recorder, so nobody would vouch for the recording"
+                    .to_owned()
             })
         })
     }
