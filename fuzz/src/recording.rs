@@ -93,6 +93,7 @@ fn segment(second: u64) -> Segment {
         epoch: (1, 1),
         leaf: None,
         frames: 1,
+        keyframes: None,
     }
 }
 
@@ -131,6 +132,7 @@ fn fact(input: &mut Input) -> Fact {
             epochs: (number(input), number(input)),
             leaf: None,
             frames: 1,
+            keyframes: u32::try_from(number(input)).ok(),
         }),
         4 => Fact::Gap(GapFact {
             track,

@@ -17,7 +17,6 @@ pub fn run() {
     seek::run(&place, &recording, SECONDS * 1000);
 }
 
-/// Who looks for a keyframe reads the members before, one after the other.
 pub fn first_seek() {
     const SECONDS: u64 = 1200;
     let place = Place::new(1);

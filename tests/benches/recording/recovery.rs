@@ -56,7 +56,10 @@ pub fn is_recorder() -> bool {
             run.wait("the disk", |run| run.stat("queue-bytes") < QUEUE);
         } else {
             if second == seconds {
-                run.wait("the disk", |run| run.stat("queue-bytes") == 0);
+                // Nothing waits and nothing is under way: all of it is sealed.
+                run.wait("the disk", |run| {
+                    run.stat("queue-bytes") == 0 && run.stat("queue-time") == 0
+                });
                 say("recorded");
             }
             sleep(Duration::from_secs(1));

@@ -495,6 +495,7 @@ fn put(
                     epoch: member.epochs,
                     leaf: track.leaf,
                     frames: member.frames,
+                    keyframes: member.keyframes,
                 };
                 recording.append(track.number, segment)?;
             }

@@ -149,6 +149,10 @@ impl<M: Members> Cursor<M> {
     /// are told when they are played.
     fn keyframe(&mut self, time_ns: u64) -> Option<(usize, u64)> {
         (0..=self.playing_at(time_ns)?).rev().find_map(|index| {
+            // The manifest says so without its being read.
+            if self.track.members.get(index)?.keyframes == Some(0) {
+                return None;
+            }
             if !self.keyframes.contains_key(&index) {
                 let frames = self.read(index).ok()?;
                 let keyframes = frames.iter().filter(|frame| frame.sync);

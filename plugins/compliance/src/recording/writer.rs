@@ -51,6 +51,8 @@ pub struct Segment {
     pub leaf: Option<u32>,
     /// How many frames.
     pub frames: u32,
+    /// How many of them can be decoded without others, where that is known and not all of them.
+    pub keyframes: Option<u32>,
 }
 
 /// What is not recorded.
@@ -324,6 +326,7 @@ impl Recording {
             epochs: segment.epoch,
             leaf: segment.leaf,
             frames: segment.frames,
+            keyframes: segment.keyframes,
         }));
         Ok(())
     }

@@ -122,6 +122,7 @@ fn segment(track: TrackId, sequence: u64) -> Segment {
         epoch: (5, 6),
         leaf: Some(1),
         frames: 25,
+        keyframes: Some(1),
     }
 }
 
