@@ -520,7 +520,9 @@ fn put(
             }
         }
         Item::End(key) => {
-            tracks.remove(&key);
+            if let Some(Opened { number, .. }) = tracks.remove(&key) {
+                recording.close_track(number)?;
+            }
         }
     }
     Ok(())

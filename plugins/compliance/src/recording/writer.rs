@@ -123,6 +123,8 @@ pub(super) struct TrackState {
     appended: (u64, u64),
     /// The tar's name is not durable yet.
     is_new: bool,
+    /// Nothing more comes.
+    is_over: bool,
     /// The tar's final length, once its end is durable.
     closed: Option<u64>,
 }
@@ -138,6 +140,7 @@ impl TrackState {
             sealed,
             appended: sealed,
             is_new: false,
+            is_over: false,
             closed: None,
         }
     }
@@ -349,6 +352,15 @@ impl Recording {
         Ok(())
     }
 
+    /// Nothing more comes of this track: once what was appended is sealed its tar is open no more. A process may have
+    /// fewer files open than a recording has tracks.
+    pub fn close_track(&mut self, track: TrackId) -> Result<(), RecordingError> {
+        let state = state(&mut self.tracks, track)?;
+        state.is_over = true;
+        state.drop_file();
+        Ok(())
+    }
+
     /// Seals everything that was appended since the last time.
     pub fn sync(&mut self) -> Result<Vec<Sealed>, RecordingError> {
         self.takes()?;
@@ -380,6 +392,7 @@ impl Recording {
         }
         for state in &mut self.tracks {
             state.sealed = state.appended;
+            state.drop_file();
         }
         let pending = std::mem::take(&mut self.pending).into_iter();
         Ok(pending
@@ -495,6 +508,13 @@ impl TrackState {
             }
         };
         Ok(self.file.insert(file))
+    }
+
+    /// Closes the file of a track that is over, as far as nothing of it waits.
+    fn drop_file(&mut self) {
+        if self.is_over && self.appended == self.sealed {
+            self.file = None;
+        }
     }
 
     /// Cuts the tar back to what is sealed; removes it where that is nothing.

@@ -181,6 +181,33 @@ fn the_most_tracks_that_a_recording_may_have_end_in_one_line() {
 }
 
 #[test]
+fn of_a_track_that_is_over_no_file_is_open_once_it_is_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recording = create(folder.path(), Arc::new(RealDisk)).unwrap();
+    let [over, later] = [Medium::Audio, Medium::Video].map(|m| recording.open_track(track(m)).unwrap());
+    for id in [over, later] {
+        recording.append(id, segment(id, 0)).unwrap();
+    }
+    let is_open = |recording: &Recording, name: &str| {
+        let tar = fs::canonicalize(recording.path().join(TRACKS).join(name)).unwrap();
+        let files = fs::read_dir("/proc/self/fd").unwrap();
+        files
+            .filter_map(|file| fs::read_link(file.unwrap().path()).ok())
+            .any(|open| open == tar)
+    };
+    recording.close_track(over).unwrap();
+    assert!(is_open(&recording, "0-audio.tar"), "it is not sealed yet");
+    recording.sync().unwrap();
+    assert!(!is_open(&recording, "0-audio.tar"));
+    recording.close_track(later).unwrap();
+    assert!(!is_open(&recording, "1-video.tar"));
+    recording.end(TIME, "over").unwrap();
+    let report = check(recording.path());
+    assert_eq!(report.state, State::Complete, "{:?}", report.damages);
+    assert_eq!(assert_content(recording.path()).len(), 2);
+}
+
+#[test]
 fn in_a_room_the_certified_recorder_signs_the_same_facts() {
     let folder = tempfile::tempdir().unwrap();
     const RECORDER: &str = include_str!("../../../tests/data/attestation/recorder.pem");
