@@ -12,7 +12,7 @@ use common::feed::{Feed, OPUS, TEXT, VP8, delta, frame};
 use common::units::{by_lengths, by_start_codes};
 use common::{Frame, Frames, Place, Stored, bytes, demux, logged, stored, verified};
 use gst::prelude::*;
-use gstcompliance::recording::State;
+use gstcompliance::recording::{Index, Options, State};
 
 const PICTURES: &str =
     "videotestsrc num-buffers=75 ! video/x-raw,width=64,height=48,framerate=25/1,format=I420";
@@ -170,6 +170,13 @@ fn sound_and_pictures_share_one_clock_and_late_and_leaving_pads_are_tracks() {
     assert_eq!(tracks[2].1, [(3000, of("late")), (4040, of("later"))]);
     let stats = run.messages("compliancesink-stats");
     assert_eq!(stats.last().unwrap().get::<u64>("tracks").unwrap(), 3);
+    // Who seeks finds keyframes without reading members that have none.
+    let index = Index::open(&place.recording(), &Options::default()).unwrap();
+    let keyframes = |track: usize| -> Option<u32> {
+        let members = index.tracks()[track].members.iter();
+        members.map(|member| member.keyframes).sum()
+    };
+    assert_eq!((keyframes(0), keyframes(1)), (Some(4), None));
 }
 
 #[test]

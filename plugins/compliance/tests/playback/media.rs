@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gst::prelude::*;
 use gstcompliance::audit::Event;
-use gstcompliance::recording::Medium;
+use gstcompliance::recording::{Index, Medium, Options};
 
 use super::common::units::{by_lengths, by_start_codes};
 use super::common::{Frames, Place, Run, bytes, events};
@@ -314,6 +314,10 @@ fn h264_and_h265_play_unit_by_unit() {
         let found: Vec<_> = found.iter().map(|frame| by_lengths(&frame.bytes)).collect();
         assert_eq!(sent.len(), 75);
         assert!(sent == found, "{encoder}");
+        let index = Index::open(&place.recording(), &Options::default()).unwrap();
+        let members = index.tracks()[0].members.iter();
+        let keyframes: Option<u32> = members.map(|member| member.keyframes).sum();
+        assert_eq!(keyframes, Some(4), "{encoder}");
     }
 }
 
