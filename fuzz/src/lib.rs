@@ -2,6 +2,7 @@
 //! what must hold, whatever they are. It returns what it has seen on the way, so that the deterministic run in
 //! `tests/tests/corpus.rs` (which includes these files) notices when the seeds no longer reach something.
 
+pub mod audit;
 pub mod codec;
 pub mod depayloader;
 pub mod descriptor;
@@ -9,9 +10,11 @@ pub mod guard;
 pub mod header;
 mod input;
 pub mod key_file;
+pub mod matroska;
 mod memory;
 pub mod open;
 pub mod packet;
+pub mod recording;
 
 /// Names of what happened in a run.
 pub type Seen = std::collections::BTreeSet<&'static str>;

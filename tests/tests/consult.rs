@@ -323,6 +323,12 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
             .any(|event| matches!(event, Event::Recovered { .. }))
     );
     assert!(events.iter().any(|event| matches!(event, Event::Stopped { .. })));
+    let members = u32::try_from(MEMBERS.len()).ok();
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Epoch { members: of, .. } if *of == members))
+    );
 
     // Nothing of when it was off; something of each participant, from before and after the crash.
     let index = Index::open(&made[0], &Options::default()).unwrap();

@@ -2,7 +2,7 @@
 //! the same in every run. A failure prints the input; put into a file, `cargo fuzz run TARGET FILE` repeats it.
 
 // The lints' exemption covers test functions only: here helpers and the fuzz targets fail as tests do.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
@@ -213,4 +213,55 @@ fn frames_of_any_bytes_can_be_inspected() {
 #[test]
 fn key_files_of_any_bytes_are_read_or_refused() {
     run("key_file", fuzz::key_file::run, &["keys", "bad line", "no key"]);
+}
+
+#[test]
+fn recorded_matroska_is_cut_and_read_the_same_however_it_comes() {
+    let reached = [
+        "header",
+        "read header",
+        "cluster",
+        "blocks",
+        "delta",
+        "duration",
+        "refused blocks",
+        "unfinished",
+        "refused",
+    ];
+    run("matroska", fuzz::matroska::run, &reached);
+}
+
+#[test]
+fn every_change_to_a_signed_audit_log_is_noticed() {
+    let reached = [
+        "entry",
+        "no entry",
+        "signed note",
+        "note",
+        "verifier key",
+        "request",
+        "proven",
+        "proof",
+        "intact",
+        "damaged",
+        "unsigned changed",
+    ];
+    run("audit", fuzz::audit::run, &reached);
+}
+
+#[test]
+fn every_change_to_a_recording_s_manifest_is_noticed() {
+    let reached = [
+        "facts",
+        "no facts",
+        "nothing holds",
+        "some holds",
+        "all holds",
+        "later line",
+        "complete",
+        "unfinished",
+        "damaged",
+        "opens",
+    ];
+    run("recording", fuzz::recording::run, &reached);
 }

@@ -106,7 +106,8 @@ fn a_message_comes_with_its_sender_and_its_time_and_to_the_pad_that_takes_it() {
     let send = |source: &str, bytes: &[u8]| {
         let source = ben.element(source);
         let buffer = gst::Buffer::from_slice(bytes.to_vec());
-        source.emit_by_name::<gst::FlowReturn>("push-buffer", &[&buffer]);
+        let pushed = source.emit_by_name::<gst::FlowReturn>("push-buffer", &[&buffer]);
+        assert_eq!(pushed, gst::FlowReturn::Ok);
     };
     send("chat", b"one");
     until(&clinic, &[], "the first text", || texts(&only_texts).len() == 1);

@@ -13,6 +13,7 @@
 //! | `recording` | boolean | does the group say that it is recorded? |
 //! | `recorder` | boolean | is this endpoint certified as a recorder, and does the policy admit it as one? |
 //! | `leaf` | u32 | this endpoint's leaf |
+//! | `members` | u32 | how many members the group has, this endpoint included |
 //! | `consent` | string | reference to the consent under which the room records; empty: it names none |
 //! | `recipients` | GStrv | who can open the recordings, each alone: fingerprints |
 //! | `escrow`, `escrow-m`, `escrow-n` | string, u32, u32 | who can open a recording only together: any M of the N custodians of this fingerprint; all three or none |
@@ -114,6 +115,8 @@ pub struct RoomState {
     pub recorder: Option<bool>,
     /// This endpoint's leaf.
     pub leaf: Option<u32>,
+    /// How many members the group has.
+    pub members: Option<u32>,
     /// Reference to the consent; `None` also where the room names none.
     pub consent: Option<String>,
     /// Fingerprints of who can open the recordings, each alone.
@@ -141,6 +144,7 @@ impl RoomState {
             .field_if_some("recording", self.recording)
             .field_if_some("recorder", self.recorder)
             .field_if_some("leaf", self.leaf)
+            .field_if_some("members", self.members)
             .field("consent", self.consent.as_deref().unwrap_or_default())
             .field_if_some("recipients", self.recipients.clone())
             .field_if_some("escrow", escrow.map(|escrow| escrow.fingerprint.as_str()))
@@ -179,6 +183,7 @@ impl RoomState {
             recording: field(s, "recording")?,
             recorder: field(s, "recorder")?,
             leaf: field(s, "leaf")?,
+            members: field(s, "members")?,
             consent: text(s, "consent")?,
             recipients: field(s, "recipients")?,
             escrow,
@@ -227,6 +232,7 @@ mod tests {
             recording: Some(true),
             recorder: Some(true),
             leaf: Some(3),
+            members: Some(5),
             consent: Some("c0".into()),
             recipients: Some(vec!["f1".into(), "f2".into()]),
             escrow: Some(EscrowState {
@@ -263,7 +269,7 @@ mod tests {
         assert_eq!(RoomState::from_structure(&empty), Err(bad_field("epoch")));
         let whole = full().to_structure();
         let names: Vec<_> = whole.fields().map(|name| name.to_string()).collect();
-        assert_eq!(names.len(), 15);
+        assert_eq!(names.len(), 16);
         for name in names {
             let mut s = whole.clone();
             s.remove_field(name.as_str());

@@ -1,5 +1,5 @@
-//! The one way to a recording's media: who reads it and why stands in the audit log that the recording pins, durably,
-//! before anything is decrypted. `compliancesrc` and `gst-compliance open` both go it.
+//! The one way to a recording's media: who reads it and why stands in the audit log that the recording pins, durably
+//! and signed for, before anything is decrypted. `compliancesrc` and `gst-compliance open` both go it.
 //!
 //! [`Opening::prepare`] needs no key: it reads what the recording says of itself and holds it against the log.
 //! [`Opening::unlock`] writes the entry and only then touches the identity. The [`Access`] that it gives writes the
@@ -13,9 +13,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::age_file::{self, IdentityError};
 use crate::audit::entry::Way;
-use crate::audit::{self, Entry, Event, Id, Item, Log, LogError, Text, TextError, VerifyError};
+use crate::audit::{Entry, Event, Id, Log, LogError, Text, TextError};
 use crate::ids::RecordingId;
-use crate::recording::{Index, OpenError, Options, Reader, Request, Root, TrackId};
+use crate::recording::{Index, OpenError, Options, Reader, Request, TrackId};
 use crate::signing::PublicKey;
 
 /// Who opens a recording, and why. All of it stands in the log for good.
@@ -89,9 +89,6 @@ pub enum AccessError {
         /// The key in recording.json.
         pinned: PublicKey,
     },
-    /// What it says of the recording cannot be read.
-    #[error("the audit log cannot be read, so nothing is opened: {0}")]
-    LogReading(VerifyError),
     /// The recording, or its key.
     #[error(transparent)]
     Recording(#[from] OpenError),
@@ -139,7 +136,9 @@ impl Opening {
         // A signed end record says that nothing is missing behind it. Without one, only the log knows how far it went.
         let known = match index.is_finished() {
             true => None,
-            false => known_root(log.path(), index.facts().recording)?,
+            false => log
+                .known_root(index.facts().recording)
+                .map_err(|error| AccessError::Log { error, pinned })?,
         };
         let mut shortened = None;
         if known.is_some_and(|known| known != index.root()) {
@@ -168,7 +167,7 @@ impl Opening {
         self.shortened.as_ref()
     }
 
-    /// Puts the access into the log, and then opens the tracks with a recipient's identities. `tracks`: none means all.
+    /// Puts the access into the log, which signs for it, and then opens the tracks with a recipient's identities. `tracks`: none means all.
     /// `time`: now, unix time in milliseconds.
     pub fn unlock(
         self,
@@ -202,7 +201,9 @@ impl Opening {
         let reader = index.unlock(identities, request, |_| {
             let logged = access.append(opened, time);
             is_logged = logged.is_ok();
-            logged.map_err(|error| failed.insert(error).to_string())
+            // What a checkpoint covers cannot be taken out of the log unseen: not even for a moment is it read before.
+            let signed = logged.and_then(|()| access.log.checkpoint());
+            signed.map(drop).map_err(|error| failed.insert(error).to_string())
         });
         match reader {
             Ok(reader) => Ok((reader, access)),
@@ -255,37 +256,4 @@ fn random_id() -> Result<Id, AccessError> {
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| AccessError::Random)?;
     Id::new(&hex::encode(bytes)).map_err(|_| AccessError::Random)
-}
-
-/// How far the log knows the manifest of a recording.
-fn known_root(log: &Path, recording: RecordingId) -> Result<Option<Root>, AccessError> {
-    let mut known: Option<Root> = None;
-    for item in audit::Reader::open(log).map_err(AccessError::LogReading)? {
-        let item = item.map_err(|error| AccessError::LogReading(error.into()))?;
-        let root = match item {
-            Item::Entry { entry: Ok(entry), .. } if entry.recording == Some(recording) => {
-                root_in(&entry.event)
-            }
-            _ => None,
-        };
-        if let Some(root) = root
-            && known.is_none_or(|known| known.lines <= root.lines)
-        {
-            known = Some(root);
-        }
-    }
-    Ok(known)
-}
-
-/// The root that an entry tells.
-fn root_in(event: &Event) -> Option<Root> {
-    match event {
-        Event::Manifest { lines, root }
-        | Event::Stopped { lines, root, .. }
-        | Event::Recovered { lines, root, .. } => Some(Root {
-            lines: *lines,
-            root: *root,
-        }),
-        _ => None,
-    }
 }

@@ -22,6 +22,7 @@ pub mod compliancesink;
 pub mod consent;
 pub mod digest;
 pub mod gate;
+pub mod hex_form;
 pub mod ids;
 pub mod matroska;
 pub mod recording;
@@ -29,6 +30,7 @@ pub mod signing;
 
 mod compliancesrc;
 mod dumpable;
+mod properties;
 
 pub use gst_e2ee_common::age_file;
 

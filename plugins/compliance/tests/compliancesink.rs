@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use common::disk::{Trouble, Troubled};
 use common::feed::{Feed, OPUS, TEXT, VP8, delta, frame, opened};
+use common::units::{by_lengths, by_start_codes};
 use common::{Frame, Frames, Place, Stored, bytes, demux, logged, stored, verified};
 use gst::prelude::*;
-use gstcompliance::recording::State;
+use gstcompliance::recording::{Index, Options, State};
 
 const PICTURES: &str =
     "videotestsrc num-buffers=75 ! video/x-raw,width=64,height=48,framerate=25/1,format=I420";
@@ -74,40 +75,6 @@ fn av1_comes_back_byte_for_byte() {
         "{pictures} ! av1enc cpu-used=8 ! capssetter caps={caps} join=false"
     ));
     assert!(bytes(&sent) == bytes(&found));
-}
-
-/// The NAL units of an access unit with start codes.
-fn by_start_codes(unit: &[u8]) -> Vec<Vec<u8>> {
-    let mut units = Vec::new();
-    let mut begin = None;
-    let mut at = 0;
-    while at + 3 <= unit.len() {
-        if unit[at..at + 3] == [0, 0, 1] {
-            units.extend(begin.map(|begin| unit[begin..at].to_vec()));
-            begin = Some(at + 3);
-            at += 3;
-        } else {
-            at += 1;
-        }
-    }
-    units.extend(begin.map(|begin: usize| unit[begin..].to_vec()));
-    for unit in &mut units {
-        while unit.last() == Some(&0) {
-            unit.pop();
-        }
-    }
-    units
-}
-
-/// The NAL units of an access unit with lengths of four bytes.
-fn by_lengths(mut unit: &[u8]) -> Vec<Vec<u8>> {
-    let mut units = Vec::new();
-    while let Some((length, rest)) = unit.split_first_chunk::<4>() {
-        let (nal, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
-        units.push(nal.to_vec());
-        unit = rest;
-    }
-    units
 }
 
 #[test]
@@ -242,6 +209,13 @@ fn sound_and_pictures_share_one_clock_and_late_and_leaving_pads_are_tracks() {
     assert_eq!(tracks[2].1, [(3000, of("late")), (4040, of("later"))]);
     let stats = run.messages("compliancesink-stats");
     assert_eq!(stats.last().unwrap().get::<u64>("tracks").unwrap(), 3);
+    // Who seeks finds keyframes without reading members that have none.
+    let index = Index::open(&place.recording(), &Options::default()).unwrap();
+    let keyframes = |track: usize| -> Option<u32> {
+        let members = index.tracks()[track].members.iter();
+        members.map(|member| member.keyframes).sum()
+    };
+    assert_eq!((keyframes(0), keyframes(1)), (Some(4), None));
 }
 
 #[test]

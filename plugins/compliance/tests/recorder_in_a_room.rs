@@ -100,10 +100,20 @@ fn a_recording_in_a_room_is_attested_and_says_what_it_is_under() {
     assert!(!started.get::<bool>("resumed").unwrap());
     let expected = ["recorder-in", "started", "consent", "track-opened", "stopped"];
     assert_eq!(logged(&room.place), expected);
-    let Event::TrackOpened { sender, leaf, .. } = events(&room.place).remove(3) else {
+    let entries = events(&room.place);
+    // Whole, so that who has the consent can tell from the log alone whether it was this one.
+    let (Event::Started { consent: first, .. }, Event::Consent { reference: then, .. }) =
+        (&entries[1], &entries[2])
+    else {
+        panic!("{entries:?}");
+    };
+    for reference in [first, then] {
+        assert_eq!(reference.map(|reference| reference.to_string()), state.consent);
+    }
+    let Event::TrackOpened { sender, leaf, .. } = &entries[3] else {
         panic!("no track");
     };
-    assert_eq!((sender.to_string().as_str(), leaf), ("anna", Some(7)));
+    assert_eq!((sender.to_string().as_str(), *leaf), ("anna", Some(7)));
 }
 
 #[test]
@@ -256,6 +266,14 @@ fn off_on_off_keeps_what_was_sealed_while_on() {
         .collect();
     assert_eq!(logged[..expected.len()], expected);
     assert_eq!(logged.last(), Some(&"stopped"));
+    let members: Vec<_> = events(&room.place)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Epoch { members, .. } => Some(members),
+            _ => None,
+        })
+        .collect();
+    assert!(!members.is_empty() && members.iter().all(|members| *members == Some(3)));
     assert_eq!(
         room.run.messages("compliancesink-stats")[0]
             .get::<u64>("dropped-no-epoch")

@@ -277,6 +277,7 @@ mod tests {
                 roles: own.roles.clone(),
                 fingerprint: own.fingerprint.to_string(),
                 own: true,
+                name: None,
             }],
             policy: Some(policy),
             policy_digest: String::new(),

@@ -1,7 +1,7 @@
 //! Frames of the sizes and times that encoders make; their bytes are nobody's media, which neither a muxer nor encryption
 //! looks at. Sound: Opus at 64 kbit/s, 50 frames a second of 160 bytes, more or less by a quarter. Pictures: VP8 at
 //! 1.436 Mbit/s, 25 a second, every hundredth a keyframe of four times the size, the others more or less by a half.
-//! Together 1.5 Mbit/s.
+//! Together 1.5 Mbit/s. There are smaller pictures as well, and some with a keyframe every five minutes only.
 
 use gstcompliance::recording::Medium;
 
@@ -11,12 +11,18 @@ const SOUND: usize = 160;
 const PICTURE: usize = 6971;
 const KEYFRAME: usize = 4 * PICTURE;
 const GROUP: u64 = 100;
+const SMALL_PICTURE: usize = 320;
+const LONG_GROUP: u64 = 5 * 60 * 25;
 
 /// What a track holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Sound,
     Pictures,
+    /// At 66 kbit/s.
+    SmallPictures,
+    /// Whose keyframes are minutes apart.
+    LongGroups,
 }
 
 /// Everything but the frame's bytes.
@@ -32,14 +38,14 @@ impl Kind {
     pub fn medium(self) -> Medium {
         match self {
             Self::Sound => Medium::Audio,
-            Self::Pictures => Medium::Video,
+            _ => Medium::Video,
         }
     }
 
     pub fn caps(self) -> &'static str {
         match self {
             Self::Sound => OPUS,
-            Self::Pictures => VP8,
+            _ => VP8,
         }
     }
 
@@ -47,14 +53,14 @@ impl Kind {
     pub fn pad(self) -> &'static str {
         match self {
             Self::Sound => "audio_%u",
-            Self::Pictures => "video_%u",
+            _ => "video_%u",
         }
     }
 
     pub fn lasts_ms(self) -> u64 {
         match self {
             Self::Sound => 20,
-            Self::Pictures => 40,
+            _ => 40,
         }
     }
 
@@ -63,11 +69,16 @@ impl Kind {
         // Between -1 and 1, without a pattern, and 0 on average.
         let spread = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / f64::from(1 << 23) - 1.0;
         let around = |size: usize, by: f64| (size as f64 * (1.0 + by * spread)).round() as usize;
-        let is_key = self == Self::Sound || number.is_multiple_of(GROUP);
+        let is_key = match self {
+            Self::Sound => true,
+            Self::Pictures | Self::SmallPictures => number.is_multiple_of(GROUP),
+            Self::LongGroups => number.is_multiple_of(LONG_GROUP),
+        };
         let size = match self {
             Self::Sound => around(SOUND, 0.25),
-            Self::Pictures if is_key => KEYFRAME,
-            Self::Pictures => around(PICTURE, 0.5),
+            Self::SmallPictures => around(SMALL_PICTURE, 0.5),
+            Self::Pictures | Self::LongGroups if is_key => KEYFRAME,
+            Self::Pictures | Self::LongGroups => around(PICTURE, 0.5),
         };
         Frame {
             ms: number * self.lasts_ms(),

@@ -16,3 +16,14 @@ pub fn run() {
     verify::run(&recording);
     seek::run(&place, &recording, SECONDS * 1000);
 }
+
+pub fn first_seek() {
+    const SECONDS: u64 = 1200;
+    let place = Place::new(1);
+    let recording = studio::record(&place, &[Kind::Sound, Kind::LongGroups], SECONDS, 1000);
+    println!(
+        "\n{} minutes at 1.5 Mbit/s with a keyframe every five:",
+        SECONDS / 60
+    );
+    seek::first(&place, &recording, SECONDS * 1000);
+}

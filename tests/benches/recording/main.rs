@@ -1,7 +1,7 @@
 //! Recordings: how many calls a core records and how soon a frame is sealed, what encryption takes on disk, how fast an
-//! hour is sought in and verified.
+//! hour is sought in and verified, how soon a recorder that was killed after an hour records again.
 //!
-//! `scripts/bench recording`; with arguments only these parts: `calls bytes hour`. Set `TMPDIR` to measure another disk:
+//! `scripts/bench recording`; with arguments only these parts: `calls bytes hour first-seek recovery`. Set `TMPDIR` to measure another disk:
 //! an hour of a call takes 680 MB of it.
 
 #![allow(
@@ -17,6 +17,7 @@ mod common;
 mod cpu;
 mod frames;
 mod hour;
+mod recovery;
 mod seek;
 mod size;
 mod studio;
@@ -35,6 +36,9 @@ fn percentile(values: &mut [f64], percent: usize) -> f64 {
 }
 
 fn main() {
+    if recovery::is_recorder() {
+        return;
+    }
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| !argument.starts_with("--"))
@@ -48,5 +52,11 @@ fn main() {
     }
     if wanted("hour") {
         hour::run();
+    }
+    if wanted("first-seek") {
+        hour::first_seek();
+    }
+    if wanted("recovery") {
+        recovery::run();
     }
 }

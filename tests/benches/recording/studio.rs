@@ -57,7 +57,7 @@ impl Muxer {
 
     /// The frames of this time as a member.
     fn member(&mut self, ms: std::ops::Range<u64>) -> Segment {
-        let (mut bytes, mut frames, mut end_ms) = (Vec::new(), 0, ms.start);
+        let (mut bytes, mut frames, mut keyframes, mut end_ms) = (Vec::new(), 0, 0, ms.start);
         if std::mem::replace(&mut self.has_begun, true) {
             self.harness.push_event(new_cluster());
         }
@@ -72,6 +72,7 @@ impl Muxer {
                 }
             }
             frames += 1;
+            keyframes += u32::from(frame.is_key);
             end_ms = frame.ms + frame.lasts_ms;
         }
         bytes.extend(self.cutter.cut().unwrap().unwrap().bytes);
@@ -82,6 +83,7 @@ impl Muxer {
             epoch: (1, 1),
             leaf: Some(3),
             frames,
+            keyframes: (self.kind != Kind::Sound).then_some(keyframes),
         }
     }
 }

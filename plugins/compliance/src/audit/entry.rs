@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::text::{Id, Text};
-use crate::digest::Digest;
+use crate::digest::{Digest, Salted};
 use crate::ids::RecordingId;
 
 /// Longest entry, in bytes.
@@ -121,9 +121,9 @@ pub enum Event {
         /// SHA-256 of the room's policy. None without a room.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         policy: Option<Digest>,
-        /// The room's reference to the consent.
+        /// The room's reference to the consent, as its policy has it: who has the consent can compare.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        consent: Option<Digest>,
+        consent: Option<Salted>,
         /// Fingerprints of those who can each open it alone.
         recipients: Vec<Digest>,
         /// Who can open it together.
@@ -135,9 +135,9 @@ pub enum Event {
     },
     /// The consent was judged, or judged anew.
     Consent {
-        /// The salted hash that the room refers to it by. None where there is no usable consent.
+        /// The room's reference to it, as above. None where the room names none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        reference: Option<Digest>,
+        reference: Option<Salted>,
         /// How it stands.
         status: ConsentStatus,
         /// Until when it is valid: milliseconds since 1970.
@@ -179,8 +179,9 @@ pub enum Event {
         claim: Claim,
         /// SHA-256 of the policy.
         policy: Digest,
-        /// How many members the group has.
-        members: u32,
+        /// How many members the group has. None where the key source does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        members: Option<u32>,
     },
     /// A recorder became a member of the group.
     RecorderIn {

@@ -11,7 +11,7 @@
 //!
 //! Every operation takes the lock, reads what others appended, checks that it continues what is known and signed, and
 //! only then does its own work. The order within an append: bytes, fsync, acknowledgement. Locks are taken in this
-//! order: `State`, then the folder's lock; `Timer` by itself.
+//! order: `State`, then the folder's lock; `Timer` and `Roots` each by itself.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,11 @@ use super::entry::{Entry, EntryError};
 use super::folder::{Folder, FolderError, KEY, Lock, Locked, PATIENCE, Storage, VKEY, failed};
 use super::frame::{HEADER, Step, Walk};
 use super::proof::{InclusionProof, Request};
+use super::roots::Roots;
 use super::state::{State, open_entries, read_note, write_note};
 use super::tree::{Claim, Edge, Hash, Prover};
+use crate::ids::RecordingId;
+use crate::recording::Root;
 use crate::signing::{PublicKey, Signer};
 
 /// The file of the entries.
@@ -127,6 +130,7 @@ struct Shared {
     key: Arc<SigningKey>,
     vkey: VerifierKey,
     state: Mutex<State>,
+    roots: Mutex<Roots>,
     timer: Mutex<Timer>,
     wake: Condvar,
 }
@@ -197,6 +201,7 @@ impl Log {
             folder,
             lock,
             key,
+            roots: Mutex::new(Roots::new(vkey.key())),
             vkey,
             state: Mutex::new(state),
             timer: Mutex::default(),
@@ -268,6 +273,21 @@ impl Log {
             signed: state.signed(),
             reserve: state.has_reserve(),
             trouble,
+        }
+    }
+
+    /// How far the manifest of a recording went at least, as the entries say. The first call reads the whole log, later
+    /// ones what came since.
+    pub fn known_root(&self, recording: RecordingId) -> Result<Option<Root>, LogError> {
+        // Up to there nothing changes any more, so that nobody has to wait meanwhile.
+        let end = self.shared.with_lock(|_, state, _| Ok(state.end()))?;
+        let path = self.shared.folder.file(LOG);
+        let failed = |error| LogError::Folder(failed(&path, error));
+        let file = File::open(&path).map_err(failed)?;
+        let mut roots = lock(&self.shared.roots);
+        match roots.read(file, end).map_err(failed)? {
+            None => Ok(roots.of(recording)),
+            Some(damage) => Err(LogError::Damaged(self.path().to_owned(), damage)),
         }
     }
 

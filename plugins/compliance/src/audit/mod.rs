@@ -15,6 +15,7 @@ mod folder;
 pub mod frame;
 mod log;
 pub mod proof;
+mod roots;
 mod state;
 pub mod text;
 pub mod tree;

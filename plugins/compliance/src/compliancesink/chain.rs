@@ -123,6 +123,8 @@ pub struct Member {
     /// The lowest and the highest epoch of its frames.
     pub epochs: (u64, u64),
     pub frames: u32,
+    /// How many of them can be decoded without others; `None` where that is no question.
+    pub keyframes: Option<u32>,
     /// When its first frame came.
     pub came: Instant,
     /// The bytes of its frames.
@@ -276,12 +278,15 @@ struct Begun {
     to_ns: u64,
     epochs: (u64, u64),
     frames: u32,
+    keyframes: Option<u32>,
     came: Instant,
     held: Held,
 }
 
 /// One stream of Matroska.
 struct Track {
+    /// Does it matter which frames can be decoded alone?
+    has_keyframes: bool,
     muxer: Inline,
     cutter: Cutter,
     /// The header, until there is a member to put it into.
@@ -309,6 +314,7 @@ impl Track {
         let muxer = Inline::start(muxer, pad, None)?;
         muxer.set_caps(caps)?;
         Ok(Self {
+            has_keyframes: is_video(codec),
             muxer,
             cutter: Cutter::new(),
             header: Vec::new(),
@@ -337,6 +343,8 @@ impl Track {
         }
         let duration = buffer.duration().map_or(0, gst::ClockTime::nseconds);
         let end_ns = time_ns.saturating_add(duration);
+        let is_key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        let keyframes = self.has_keyframes.then_some(u32::from(is_key));
         for made in self.muxer.push(buffer)? {
             // The caps are always Matroska.
             let Made::Buffer(made) = made else { continue };
@@ -358,6 +366,7 @@ impl Track {
                     to_ns: end_ns,
                     epochs: (epoch, epoch),
                     frames: 1,
+                    keyframes,
                     came,
                     held,
                 });
@@ -367,6 +376,7 @@ impl Track {
                 begun.to_ns = begun.to_ns.max(end_ns);
                 begun.epochs = (begun.epochs.0.min(epoch), begun.epochs.1.max(epoch));
                 begun.frames += 1;
+                begun.keyframes = begun.keyframes.zip(keyframes).map(|(all, one)| all + one);
                 begun.held.join(held);
             }
         }
@@ -395,6 +405,7 @@ impl Track {
             to_ns: begun.to_ns,
             epochs: begun.epochs,
             frames: begun.frames,
+            keyframes: begun.keyframes,
             came: begun.came,
             held: begun.held,
         }

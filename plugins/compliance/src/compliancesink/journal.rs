@@ -9,7 +9,7 @@ use gst_e2ee_common::rate_limit::RateLimit;
 
 use super::LogUnavailable;
 use super::admission::unix_ms;
-use crate::audit::{Entry, Event, Id, Item, Log, LogError, Reader};
+use crate::audit::{Entry, Event, Id, Log, LogError};
 use crate::ids::RecordingId;
 use crate::recording::Root;
 use crate::signing::{PublicKey, Signer};
@@ -107,21 +107,20 @@ impl Journal {
         self.log.key()
     }
 
-    /// How far the log knows the manifest of a recording: a manifest that ends before that lost lines. Reads the log.
-    pub fn known_root(&self, recording: RecordingId) -> Option<Root> {
-        let entries = Reader::open(&self.path).ok()?.filter_map(|item| match item {
-            Ok(Item::Entry { entry: Ok(entry), .. }) if entry.recording == Some(recording) => {
-                Some(entry.event)
+    /// How far the log knows the manifest of a recording: a manifest that ends before that lost lines. The error is one
+    /// that nothing may be recorded after.
+    pub fn known_root(&mut self, recording: RecordingId) -> Result<Option<Root>, LogError> {
+        let known = match self.log.known_root(recording) {
+            Err(LogError::Broken(_)) => {
+                self.log = reopened(&self.path, &self.log)?;
+                self.log.known_root(recording)
             }
-            _ => None,
-        });
-        let roots = entries.filter_map(|event| match event {
-            Event::Manifest { lines, root } | Event::Recovered { lines, root, .. } => {
-                Some(Root { lines, root })
-            }
-            _ => None,
-        });
-        roots.last()
+            known => known,
+        };
+        match known {
+            Err(_) if self.policy == LogUnavailable::Unanchored => Ok(None),
+            known => known,
+        }
     }
 
     /// Which recording it is about, once that is known.

@@ -495,6 +495,7 @@ fn put(
                     epoch: member.epochs,
                     leaf: track.leaf,
                     frames: member.frames,
+                    keyframes: member.keyframes,
                 };
                 recording.append(track.number, segment)?;
             }
@@ -519,7 +520,9 @@ fn put(
             }
         }
         Item::End(key) => {
-            tracks.remove(&key);
+            if let Some(Opened { number, .. }) = tracks.remove(&key) {
+                recording.close_track(number)?;
+            }
         }
     }
     Ok(())

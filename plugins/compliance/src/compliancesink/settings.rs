@@ -8,6 +8,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::{LogUnavailable, State};
+use crate::properties::{allow_core_dumps, flag, nanoseconds, of_path, text, to_path, to_time};
 
 /// Longest and shortest `segment-duration`.
 const SEGMENT: std::ops::RangeInclusive<u64> = 250_000_000..=2_000_000_000;
@@ -55,25 +56,20 @@ impl Settings {
     /// Sets the property `name`.
     pub fn set(&mut self, name: &str, value: &glib::Value) {
         // GObject checked the type, the range and the name before it calls this.
-        let path = || {
-            let text = value.get::<Option<String>>().ok().flatten();
-            text.filter(|text| !text.is_empty()).map(PathBuf::from)
-        };
-        let time = || Duration::from_nanos(value.get().unwrap_or_default());
         match name {
-            "location" => self.location = path(),
-            "keys" => self.keys = path(),
-            "dealer" => self.dealer = path(),
-            "consent-file" => self.consent_file = path(),
-            "audit-log" => self.audit_log = path(),
+            "location" => self.location = to_path(value),
+            "keys" => self.keys = to_path(value),
+            "dealer" => self.dealer = to_path(value),
+            "consent-file" => self.consent_file = to_path(value),
+            "audit-log" => self.audit_log = to_path(value),
             "log-unavailable" => self.log_unavailable = value.get().unwrap_or_default(),
             "keyring" => self.keyring = value.get().ok().flatten().unwrap_or_else(|| "default".into()),
             "key-source" => self.key_source = value.get().unwrap_or_default(),
             "require-room" => self.require_room = value.get().unwrap_or(true),
-            "segment-duration" => self.segment_duration = time(),
+            "segment-duration" => self.segment_duration = to_time(value),
             "retention" => self.retention = value.get().unwrap_or_default(),
             "max-size-bytes" => self.max_size_bytes = value.get().unwrap_or_default(),
-            "max-size-time" => self.max_size_time = time(),
+            "max-size-time" => self.max_size_time = to_time(value),
             "allow-core-dumps" => self.allow_core_dumps = value.get().unwrap_or_default(),
             _ => {}
         }
@@ -81,23 +77,20 @@ impl Settings {
 
     /// Value of the property `name`, if it is a setting.
     pub fn get(&self, name: &str) -> Option<glib::Value> {
-        let path =
-            |path: &Option<PathBuf>| path.as_ref().map(|p| p.to_string_lossy().into_owned()).to_value();
-        let time = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).to_value();
         Some(match name {
-            "location" => path(&self.location),
-            "keys" => path(&self.keys),
-            "dealer" => path(&self.dealer),
-            "consent-file" => path(&self.consent_file),
-            "audit-log" => path(&self.audit_log),
+            "location" => of_path(self.location.as_ref()),
+            "keys" => of_path(self.keys.as_ref()),
+            "dealer" => of_path(self.dealer.as_ref()),
+            "consent-file" => of_path(self.consent_file.as_ref()),
+            "audit-log" => of_path(self.audit_log.as_ref()),
             "log-unavailable" => self.log_unavailable.to_value(),
             "keyring" => self.keyring.to_value(),
             "key-source" => self.key_source.to_value(),
             "require-room" => self.require_room.to_value(),
-            "segment-duration" => time(self.segment_duration),
+            "segment-duration" => nanoseconds(self.segment_duration).to_value(),
             "retention" => self.retention.to_value(),
             "max-size-bytes" => self.max_size_bytes.to_value(),
-            "max-size-time" => time(self.max_size_time),
+            "max-size-time" => nanoseconds(self.max_size_time).to_value(),
             "allow-core-dumps" => self.allow_core_dumps.to_value(),
             _ => return None,
         })
@@ -107,23 +100,7 @@ impl Settings {
 /// All properties, for the class.
 pub fn properties() -> &'static [glib::ParamSpec] {
     static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-        let text = |name: &'static str, nick: &'static str, blurb: &'static str| {
-            glib::ParamSpecString::builder(name)
-                .nick(nick)
-                .blurb(blurb)
-                .mutable_ready()
-                .build()
-        };
-        let flag = |name: &'static str, nick: &'static str, blurb: &'static str, default: bool| {
-            glib::ParamSpecBoolean::builder(name)
-                .nick(nick)
-                .blurb(blurb)
-                .default_value(default)
-                .mutable_ready()
-                .build()
-        };
         let defaults = Settings::default();
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         vec![
             text(
                 "location",
@@ -218,14 +195,7 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 .default_value(nanoseconds(defaults.max_size_time))
                 .mutable_ready()
                 .build(),
-            flag(
-                "allow-core-dumps",
-                "Allow core dumps",
-                "Leave it to the system whether a crash writes this process's memory, with media in clear, to the \
-                 disk. Otherwise the element switches core dumps (and debuggers) off for the whole process, and not on \
-                 again: memory that was freed still holds media",
-                defaults.allow_core_dumps,
-            ),
+            allow_core_dumps(defaults.allow_core_dumps),
             glib::ParamSpecString::builder("recording-id")
                 .nick("Recording")
                 .blurb("Id of the recording and name of its folder, once it began")

@@ -2,8 +2,8 @@
 
 use gst::prelude::*;
 
-use super::header::Header;
 use crate::ids::RecordingId;
+use crate::matroska::Header;
 use crate::recording::{Medium, TrackId, TrackInfo};
 
 /// The caps of a track's frames. `header`: of its first member, if that could be read. The error says why there are none.

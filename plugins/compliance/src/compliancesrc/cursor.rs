@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::header::Header;
-use crate::matroska::blocks;
+use crate::matroska::{Header, blocks};
 use crate::recording::{GapInfo, Medium, MemberInfo, TrackInfo};
 
 /// So long nothing may come before that is told as a gap, though nothing is known to be missing: nobody spoke, or the
@@ -150,6 +149,10 @@ impl<M: Members> Cursor<M> {
     /// are told when they are played.
     fn keyframe(&mut self, time_ns: u64) -> Option<(usize, u64)> {
         (0..=self.playing_at(time_ns)?).rev().find_map(|index| {
+            // The manifest says so without its being read.
+            if self.track.members.get(index)?.keyframes == Some(0) {
+                return None;
+            }
             if !self.keyframes.contains_key(&index) {
                 let frames = self.read(index).ok()?;
                 let keyframes = frames.iter().filter(|frame| frame.sync);

@@ -7,7 +7,6 @@ use gst::prelude::*;
 
 mod caps;
 mod cursor;
-mod header;
 mod imp;
 mod messages;
 mod opened;

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use gst::prelude::*;
 
 use super::cursor::{Cursor, Members};
-use super::header::Header;
 use super::opened::{Opened, TrackMembers};
 use super::settings::Settings;
 use super::track::{Phase, Track};
 use super::{CAT, ComplianceSrc, OnDamage, caps, messages};
 use crate::access::{self, Access, AccessError, Opening, Purpose};
 use crate::ids::RecordingId;
+use crate::matroska::Header;
 use crate::recording::{TrackId, TrackInfo};
 
 /// Name of all pads.

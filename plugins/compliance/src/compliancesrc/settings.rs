@@ -7,6 +7,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::OnDamage;
+use crate::properties::{allow_core_dumps, of_path, text, to_path, to_text};
 
 #[derive(Clone)]
 pub struct Settings {
@@ -42,15 +43,13 @@ impl Settings {
     /// Sets the property `name`.
     pub fn set(&mut self, name: &str, value: &glib::Value) {
         // GObject checked the type, the range and the name before it calls this.
-        let text = || value.get::<Option<String>>().ok().flatten().unwrap_or_default();
-        let path = || Some(text()).filter(|text| !text.is_empty()).map(PathBuf::from);
         match name {
-            "location" => self.location = path(),
-            "identity-file" => self.identity_file = path(),
-            "audit-log" => self.audit_log = path(),
-            "reader" => self.reader = text(),
-            "reason" => self.reason = text(),
-            "ticket" => self.ticket = text(),
+            "location" => self.location = to_path(value),
+            "identity-file" => self.identity_file = to_path(value),
+            "audit-log" => self.audit_log = to_path(value),
+            "reader" => self.reader = to_text(value),
+            "reason" => self.reason = to_text(value),
+            "ticket" => self.ticket = to_text(value),
             "track" => self.track = value.get().unwrap_or(-1),
             "on-damage" => self.on_damage = value.get().unwrap_or_default(),
             "allow-core-dumps" => self.allow_core_dumps = value.get().unwrap_or_default(),
@@ -60,12 +59,10 @@ impl Settings {
 
     /// Value of the property `name`, if it is a setting.
     pub fn get(&self, name: &str) -> Option<glib::Value> {
-        let path =
-            |path: &Option<PathBuf>| path.as_ref().map(|p| p.to_string_lossy().into_owned()).to_value();
         Some(match name {
-            "location" => path(&self.location),
-            "identity-file" => path(&self.identity_file),
-            "audit-log" => path(&self.audit_log),
+            "location" => of_path(self.location.as_ref()),
+            "identity-file" => of_path(self.identity_file.as_ref()),
+            "audit-log" => of_path(self.audit_log.as_ref()),
             "reader" => self.reader.to_value(),
             "reason" => self.reason.to_value(),
             "ticket" => self.ticket.to_value(),
@@ -80,13 +77,6 @@ impl Settings {
 /// All properties, for the class.
 pub fn properties() -> &'static [glib::ParamSpec] {
     static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-        let text = |name: &'static str, nick: &'static str, blurb: &'static str| {
-            glib::ParamSpecString::builder(name)
-                .nick(nick)
-                .blurb(blurb)
-                .mutable_ready()
-                .build()
-        };
         let defaults = Settings::default();
         vec![
             text(
@@ -136,16 +126,7 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 )
                 .mutable_ready()
                 .build(),
-            glib::ParamSpecBoolean::builder("allow-core-dumps")
-                .nick("Allow core dumps")
-                .blurb(
-                    "Leave it to the system whether a crash writes this process's memory, with media in clear, to the \
-                     disk. Otherwise the element switches core dumps (and debuggers) off for the whole process, and not \
-                     on again: memory that was freed still holds media",
-                )
-                .default_value(defaults.allow_core_dumps)
-                .mutable_ready()
-                .build(),
+            allow_core_dumps(defaults.allow_core_dumps),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
                 .blurb(

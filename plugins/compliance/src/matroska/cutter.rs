@@ -307,7 +307,7 @@ pub(super) fn block_time(cluster: u64, relative: i16, scale: u64) -> Option<u64>
 }
 
 /// The scale that an Info element tells.
-fn scale(info: &[u8]) -> Option<u64> {
+pub(super) fn scale(info: &[u8]) -> Option<u64> {
     let mut scale = DEFAULT_SCALE;
     for child in ebml::children(info) {
         if let (id::TIMESTAMP_SCALE, contents) = child? {

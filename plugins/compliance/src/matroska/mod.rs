@@ -10,12 +10,17 @@
 
 mod blocks;
 mod cutter;
-pub(crate) mod ebml;
+mod ebml;
+mod header;
+
+#[cfg(test)]
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
 pub use blocks::{Block, blocks};
 pub use cutter::{Cluster, Cutter, Piece};
+pub use header::Header;
 
 /// Most bytes of a header.
 pub const MAX_HEADER: usize = 1 << 20;

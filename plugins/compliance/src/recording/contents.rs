@@ -62,6 +62,8 @@ pub struct MemberInfo {
     pub leaf: Option<u32>,
     /// How many frames.
     pub frames: u32,
+    /// How many of them can be decoded without others, where that is known.
+    pub keyframes: Option<u32>,
 }
 
 /// A gap in a track.
@@ -215,6 +217,7 @@ impl Contents {
             epochs: fact.epochs,
             leaf: fact.leaf,
             frames: fact.frames,
+            keyframes: fact.keyframes,
         });
         Ok(())
     }

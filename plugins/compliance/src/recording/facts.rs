@@ -12,6 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::is_plain;
+use crate::attestation::{Attestation, PURPOSE};
 use crate::bundle::{Bundle, EscrowFacts, FileFacts};
 use crate::digest::Digest;
 use crate::ids::RecordingId;
@@ -21,9 +22,6 @@ use crate::signing::{PublicKey, Signature, Signer};
 pub const MAX_FILE: u64 = 1 << 20;
 /// Longest id of a room or a recorder, in bytes.
 pub const MAX_NAME: usize = 256;
-
-/// What the signatures are for; `mlskeyring` signs in the same form.
-const PURPOSE: &str = "recording";
 
 /// What the room claimed when the recording began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,16 +79,6 @@ pub struct Facts {
     pub dealer: PublicKey,
     /// The bundle's files, bundle.json among them.
     pub files: Vec<FileFacts>,
-}
-
-/// The certified recorder's word for the facts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Attestation {
-    /// Its X.509 chain in PEM, its own certificate first, the root last.
-    pub certificates: Vec<String>,
-    /// Ed25519 by its identity key, over the same bytes as the log key's.
-    pub signature: Signature,
 }
 
 /// Signs the facts with the recorder's certified key.
@@ -165,7 +153,7 @@ impl Facts {
     }
 
     /// Reads the file; checks the log key's signature and that the facts do not contradict each other. The attestation
-    /// is for whoever knows the certificates' authorities: see [`Attestation`], and [`signed_bytes`] for what it signs.
+    /// is for whoever knows the certificates' authorities: see [`Attestation`], and [`signed`] for what it signs.
     pub fn decode(bytes: &[u8]) -> Result<(Self, Option<Attestation>), String> {
         let signed: Signed = serde_json::from_slice(bytes).map_err(|e| format!("cannot be read: {e}"))?;
         let facts: Self =
@@ -217,8 +205,8 @@ impl Facts {
     }
 }
 
-/// The bytes that the recorder's certified key signed in an [`Attestation`].
-pub fn signed_bytes(file: &[u8]) -> Result<Vec<u8>, String> {
+/// What is signed of the file, for the purpose [`PURPOSE`]: by the log's key and, in an [`Attestation`], by the recorder's.
+pub fn signed(file: &[u8]) -> Result<Vec<u8>, String> {
     let signed: Signed = serde_json::from_slice(file).map_err(|e| format!("cannot be read: {e}"))?;
-    Ok(crate::signing::to_be_signed(PURPOSE, signed.recording.as_bytes()))
+    Ok(signed.recording.into_bytes())
 }

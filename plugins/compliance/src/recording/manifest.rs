@@ -157,6 +157,10 @@ pub struct MemberFact {
     pub leaf: Option<u32>,
     /// How many frames.
     pub frames: u32,
+    /// How many of them can be decoded without others: who seeks need not read where there is none. Not there where it
+    /// is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyframes: Option<u32>,
 }
 
 /// See [`Fact::Gap`].

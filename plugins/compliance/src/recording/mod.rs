@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod member;
 mod open;
 mod recover;
+mod together;
 mod verify;
 mod writer;
 
@@ -24,10 +25,10 @@ mod tests;
 
 pub use contents::{Contents, GapInfo, MemberInfo, TrackInfo};
 pub use disk::{Disk, DiskFile, RealDisk};
-pub use facts::{Attestation, Claim, Facts, Start};
+pub use facts::{Claim, Facts, Start};
 pub use manifest::{Medium, Root, TrackId};
 pub use open::{Access, Index, OpenError, Reader, Request, export};
-pub use recover::{Cut, Recovery, Resume, is_finished};
+pub use recover::{Cut, Left, Recovery, Resume, is_finished};
 pub use verify::{Damage, Options, Place, Report, State, TrackReport, What, verify};
 pub use writer::{Gap, Recording, Sealed, Segment, Track};
 

@@ -4,13 +4,16 @@
 //! that is shorter than its lines say, a broken line in front of a good one) is no reason to cut: it is damage, and the
 //! recording does not go on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use age::x25519::Recipient;
 
 use super::contents::ReadError;
 use super::disk::{Disk, DiskFile};
 use super::manifest::{self, Chain, CutFact, Fact, MAX_CUTS, ResumedFact, Root};
 use super::member::{BLOCK, Expected, Found, inspect, member_name};
+use super::together::together;
 use super::writer::{Manifest, Recording, TrackState, lock, release, reserve};
 use super::{Contents, Facts, MANIFEST_FILE, RECORDING_FILE, RecordingError, TRACKS, TrackInfo};
 use crate::age_file::recipient;
@@ -43,15 +46,20 @@ pub struct Recovery {
 /// Bytes that were cut off a tar.
 pub type Cut = CutFact;
 
-impl Recording {
-    /// Goes on with a recording that has no end record. A recording under another log key, one that has ended and one
-    /// that another process writes are errors of their own.
-    pub fn resume(
-        path: &Path,
-        resume: Resume,
-        signer: Arc<dyn Signer>,
-        disk: Arc<dyn Disk>,
-    ) -> Result<(Self, Recovery), RecordingError> {
+/// A recording that has no end record, as it was left; locked, so that nobody else goes on with it.
+pub struct Left {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    signer: Arc<dyn Signer>,
+    facts: Facts,
+    public: Recipient,
+    /// Nothing of it was read yet.
+    manifest: Manifest,
+}
+
+impl Left {
+    /// Locks a recording. One under another log key and one that another process writes are errors of their own.
+    pub fn lock(path: &Path, signer: Arc<dyn Signer>, disk: Arc<dyn Disk>) -> Result<Self, RecordingError> {
         let file = read_all(&*disk, &path.join(RECORDING_FILE))?;
         let (facts, _) = Facts::decode(&file)
             .map_err(|why| RecordingError::damaged(path, format!("{RECORDING_FILE} {why}")))?;
@@ -74,12 +82,32 @@ impl Recording {
             length: 0,
         };
         lock(&mut manifest, path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            disk,
+            signer,
+            facts,
+            public,
+            manifest,
+        })
+    }
+
+    /// Goes on with it. That it has ended is an error of its own.
+    pub fn resume(self, resume: Resume) -> Result<(Recording, Recovery), RecordingError> {
+        let Self {
+            path,
+            disk,
+            signer,
+            facts,
+            public,
+            mut manifest,
+        } = self;
         let (contents, prefix) =
             Contents::read(&mut *manifest.file, manifest.chain, &facts.log_key, resume.known).map_err(
                 |error| match error {
                     ReadError::Io(error) => RecordingError::io(&manifest.path)(error),
                     ReadError::Damaged(why) => {
-                        RecordingError::damaged(path, format!("the manifest is damaged: {why}"))
+                        RecordingError::damaged(&path, format!("the manifest is damaged: {why}"))
                     }
                 },
             )?;
@@ -87,10 +115,10 @@ impl Recording {
         manifest.length = prefix.bytes;
         let rest = prefix.rest;
         if contents.end.is_some() {
-            return Err(RecordingError::Ended(path.to_owned()));
+            return Err(RecordingError::Ended(path));
         }
-        let mut recording = Self {
-            path: path.to_owned(),
+        let mut recording = Recording {
+            path,
             disk,
             signer,
             facts,
@@ -121,7 +149,9 @@ impl Recording {
         };
         Ok((recording, recovery))
     }
+}
 
+impl Recording {
     /// What the tars have more than the manifest says.
     fn find_cuts(&self, contents: &Contents) -> Result<Vec<Cut>, RecordingError> {
         let folder = self.path.join(TRACKS);
@@ -210,22 +240,19 @@ impl Recording {
         }));
         self.sync()?;
         let folder = self.path.join(TRACKS);
-        for cut in cuts {
+        together(cuts, |cut| {
             let path = folder.join(&cut.tar);
-            let mut file = self.disk.open(&path).map_err(RecordingError::io(&path))?;
-            let length = file
-                .length()
-                .map_err(RecordingError::io(&path))?
-                .saturating_sub(cut.bytes);
-            if length == 0 {
-                drop(file);
-                self.disk.remove(&path).map_err(RecordingError::io(&path))?;
-            } else {
-                file.truncate(length)
-                    .and_then(|()| file.sync())
-                    .map_err(RecordingError::io(&path))?;
-            }
-        }
+            let make = || {
+                let mut file = self.disk.open(&path)?;
+                let length = file.length()?.saturating_sub(cut.bytes);
+                if length == 0 {
+                    return self.disk.remove(&path);
+                }
+                file.truncate(length)?;
+                file.sync()
+            };
+            make().map_err(RecordingError::io(&path))
+        })?;
         self.disk
             .sync_folder(&folder)
             .map_err(RecordingError::io(&folder))?;

@@ -15,6 +15,7 @@ use super::manifest::{
     TrackEnd, TrackFact, TrackId,
 };
 use super::member::{END_OF_ARCHIVE, MAX_SEGMENT, Member, make, member_name, space, tar_name};
+use super::together::together;
 use super::{Facts, MANIFEST_FILE, RECORDING_FILE, RESERVE_FILE, RecordingError, Start, TRACKS, is_plain};
 use crate::bundle::{Bundle, SHARES};
 use crate::ids::RecordingId;
@@ -50,6 +51,8 @@ pub struct Segment {
     pub leaf: Option<u32>,
     /// How many frames.
     pub frames: u32,
+    /// How many of them can be decoded without others, where that is known and not all of them.
+    pub keyframes: Option<u32>,
 }
 
 /// What is not recorded.
@@ -120,6 +123,10 @@ pub(super) struct TrackState {
     appended: (u64, u64),
     /// The tar's name is not durable yet.
     is_new: bool,
+    /// Nothing more comes.
+    is_over: bool,
+    /// The tar's final length, once its end is durable.
+    closed: Option<u64>,
 }
 
 impl TrackState {
@@ -133,6 +140,8 @@ impl TrackState {
             sealed,
             appended: sealed,
             is_new: false,
+            is_over: false,
+            closed: None,
         }
     }
 }
@@ -320,6 +329,7 @@ impl Recording {
             epochs: segment.epoch,
             leaf: segment.leaf,
             frames: segment.frames,
+            keyframes: segment.keyframes,
         }));
         Ok(())
     }
@@ -339,6 +349,15 @@ impl Recording {
             frames: gap.frames,
             cause: gap.cause,
         }));
+        Ok(())
+    }
+
+    /// Nothing more comes of this track: once what was appended is sealed its tar is open no more. A process may have
+    /// fewer files open than a recording has tracks.
+    pub fn close_track(&mut self, track: TrackId) -> Result<(), RecordingError> {
+        let state = state(&mut self.tracks, track)?;
+        state.is_over = true;
+        state.drop_file();
         Ok(())
     }
 
@@ -373,6 +392,7 @@ impl Recording {
         }
         for state in &mut self.tracks {
             state.sealed = state.appended;
+            state.drop_file();
         }
         let pending = std::mem::take(&mut self.pending).into_iter();
         Ok(pending
@@ -391,17 +411,16 @@ impl Recording {
 
     fn sync_tars(&mut self) -> Result<(), RecordingError> {
         let folder = self.path.join(TRACKS);
-        let mut is_new = false;
-        for state in &mut self.tracks {
-            if let Some(file) = &mut state.file
-                && state.appended != state.sealed
-            {
-                file.sync()
-                    .map_err(RecordingError::io(&folder.join(&state.tar)))?;
-                is_new |= state.is_new;
-            }
-        }
-        if is_new {
+        let grown = self
+            .tracks
+            .iter_mut()
+            .filter(|state| state.appended != state.sealed);
+        together(grown, |state| match &mut state.file {
+            Some(file) => file.sync().map_err(RecordingError::io(&folder.join(&state.tar))),
+            None => Ok(()),
+        })?;
+        let grown = |state: &TrackState| state.appended != state.sealed;
+        if self.tracks.iter().any(|state| state.is_new && grown(state)) {
             self.disk
                 .sync_folder(&folder)
                 .map_err(RecordingError::io(&folder))?;
@@ -448,22 +467,16 @@ impl Recording {
     /// Takes back what was appended and could not be sealed. How many members that is, all in all.
     fn cut_unsealed(&mut self) -> Result<u64, RecordingError> {
         let folder = self.path.join(TRACKS);
+        let mut longer = Vec::new();
         for state in &mut self.tracks {
             self.lost += state.appended.0 - state.sealed.0;
             let is_longer = self.failed || state.appended != state.sealed;
             state.appended = state.sealed;
-            let path = folder.join(&state.tar);
-            if let Some(mut file) = state.file.take_if(|_| is_longer) {
-                file.truncate(state.sealed.1)
-                    .and_then(|()| file.sync())
-                    .map_err(RecordingError::io(&path))?;
-                if state.sealed.1 == 0 {
-                    self.disk.remove(&path).map_err(RecordingError::io(&path))?;
-                } else {
-                    state.file = Some(file);
-                }
+            if is_longer {
+                longer.push(state);
             }
         }
+        together(longer, |state| state.cut(&*self.disk, &folder.join(&state.tar)))?;
         self.disk
             .sync_folder(&folder)
             .map_err(RecordingError::io(&folder))?;
@@ -474,31 +487,12 @@ impl Recording {
     /// Writes the end of the archive behind each tar, as far as there is room: readers do without.
     fn close_tars(&mut self) -> Result<Vec<TrackEnd>, RecordingError> {
         let folder = self.path.join(TRACKS);
-        let mut ends = Vec::with_capacity(self.tracks.len());
-        for state in &mut self.tracks {
-            let (members, mut bytes) = state.sealed;
-            if bytes > 0 {
-                let path = folder.join(&state.tar);
-                let file = state
-                    .open(&*self.disk, &path)
-                    .map_err(RecordingError::io(&path))?;
-                // What an attempt before this one left behind the last member.
-                file.truncate(bytes).map_err(RecordingError::io(&path))?;
-                if file
-                    .append(&[0; END_OF_ARCHIVE])
-                    .and_then(|()| file.sync())
-                    .is_ok()
-                {
-                    bytes += END_OF_ARCHIVE as u64;
-                } else {
-                    file.truncate(bytes)
-                        .and_then(|()| file.sync())
-                        .map_err(RecordingError::io(&path))?;
-                }
-            }
-            ends.push(TrackEnd { members, bytes });
-        }
-        Ok(ends)
+        together(&mut self.tracks, |state| state.close(&*self.disk, &folder))?;
+        let end = |state: &TrackState| TrackEnd {
+            members: state.sealed.0,
+            bytes: state.closed.unwrap_or(state.sealed.1),
+        };
+        Ok(self.tracks.iter().map(end).collect())
     }
 }
 
@@ -514,6 +508,58 @@ impl TrackState {
             }
         };
         Ok(self.file.insert(file))
+    }
+
+    /// Closes the file of a track that is over, as far as nothing of it waits.
+    fn drop_file(&mut self) {
+        if self.is_over && self.appended == self.sealed {
+            self.file = None;
+        }
+    }
+
+    /// Cuts the tar back to what is sealed; removes it where that is nothing.
+    fn cut(&mut self, disk: &dyn Disk, path: &Path) -> Result<(), RecordingError> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        file.truncate(self.sealed.1)
+            .and_then(|()| file.sync())
+            .map_err(RecordingError::io(path))?;
+        if self.sealed.1 == 0 {
+            disk.remove(path).map_err(RecordingError::io(path))?;
+            self.file = None;
+        }
+        Ok(())
+    }
+
+    /// Writes the end of the archive, or leaves it where there is no room, and closes the tar. Once that is durable there
+    /// is nothing more to do.
+    fn close(&mut self, disk: &dyn Disk, folder: &Path) -> Result<(), RecordingError> {
+        let sealed = self.sealed.1;
+        if sealed == 0 || self.closed.is_some() {
+            return Ok(());
+        }
+        let path = folder.join(&self.tar);
+        let close = |file: &mut dyn DiskFile| {
+            // What an attempt before this one left behind the last member.
+            if file.length()? != sealed {
+                file.truncate(sealed)?;
+            }
+            if file
+                .append(&[0; END_OF_ARCHIVE])
+                .and_then(|()| file.sync())
+                .is_ok()
+            {
+                return Ok(sealed + END_OF_ARCHIVE as u64);
+            }
+            file.truncate(sealed).and_then(|()| file.sync())?;
+            Ok(sealed)
+        };
+        let file = self.open(disk, &path).map_err(RecordingError::io(&path))?;
+        self.closed = Some(close(&mut **file).map_err(RecordingError::io(&path))?);
+        // There may be more of them than a process may have open.
+        self.file = None;
+        Ok(())
     }
 }
 

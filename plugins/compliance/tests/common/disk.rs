@@ -17,16 +17,28 @@ pub struct Trouble {
     pub full: AtomicBool,
     /// Syncs of tars do not come to an end.
     pub tars_stick: AtomicBool,
-    stuck: Mutex<bool>,
+    stuck: Mutex<Stuck>,
     failed: Mutex<Option<Instant>>,
     free: Condvar,
+}
+
+/// Do syncs wait, and how many are under way?
+#[derive(Default)]
+struct Stuck {
+    is_stuck: bool,
+    syncs: usize,
 }
 
 impl Trouble {
     /// Syncs wait until they are let go.
     pub fn stick(&self, stuck: bool) {
-        *self.stuck.lock().unwrap() = stuck;
+        self.stuck.lock().unwrap().is_stuck = stuck;
         self.free.notify_all();
+    }
+
+    /// How many syncs are under way.
+    pub fn syncs(&self) -> usize {
+        self.stuck.lock().unwrap().syncs
     }
 
     /// When it failed first.
@@ -44,9 +56,11 @@ impl Trouble {
     fn sync(&self) {
         std::thread::sleep(Duration::from_millis(self.sync_ms.load(Ordering::SeqCst)));
         let mut stuck = self.stuck.lock().unwrap();
-        while *stuck {
+        stuck.syncs += 1;
+        while stuck.is_stuck {
             stuck = self.free.wait(stuck).unwrap();
         }
+        stuck.syncs -= 1;
     }
 
     fn append(&self) -> io::Result<()> {

@@ -7,6 +7,7 @@ pub mod feed;
 pub mod room;
 #[path = "../../../sframe/tests/common/source.rs"]
 pub mod source;
+pub mod units;
 
 use std::fs;
 use std::path::{Path, PathBuf};

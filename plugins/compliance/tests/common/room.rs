@@ -24,6 +24,7 @@ pub fn on(consent: &Path, recipient: &str, epoch: u64) -> RoomState {
         recording: Some(true),
         recorder: Some(true),
         leaf: Some(2),
+        members: Some(3),
         consent: Some(consent.reference(&[1; 16])),
         recipients: Some(vec![recipient.to_owned()]),
         retention_days: Some(30),

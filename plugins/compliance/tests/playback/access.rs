@@ -94,6 +94,20 @@ fn a_wrong_identity_opens_nothing_and_stands_in_the_log() {
     assert!(player.names().is_empty());
 }
 
+#[test]
+fn an_access_that_the_log_cannot_sign_for_is_none() {
+    let (place, recording) = setup();
+    let player = Player::new(&place, &recording);
+    // The entry can be written, the checkpoint over it cannot.
+    let next = place.path("log").join("checkpoint.next");
+    fs::remove_file(&next).unwrap();
+    fs::create_dir(&next).unwrap();
+    refuses(&player, "nothing is opened");
+    fs::remove_dir(&next).unwrap();
+    let kinds: Vec<_> = events(&place).iter().map(Event::kind).collect();
+    assert_eq!(kinds, ["access-opened", "access-ended"]);
+}
+
 /// Nothing was decrypted and no pad is there; the error has this in it.
 fn refuses(player: &Player, wanted: &str) {
     let error = player.refused();

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use gst::prelude::*;
 use gstcompliance::audit::Event;
-use gstcompliance::recording::Medium;
+use gstcompliance::recording::{Index, Medium, Options};
 
+use super::common::units::{by_lengths, by_start_codes};
 use super::common::{Frames, Place, Run, bytes, events};
 use super::player::{Got, Player, Sink, identity_file, ms};
 use super::studio::{Frame, Plan, record};
@@ -256,6 +257,8 @@ const PICTURES: &str =
     "videotestsrc num-buffers=75 ! video/x-raw,width=64,height=48,framerate=25/1,format=I420";
 const SOUND: &str = "audiotestsrc num-buffers=150 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1";
 
+const AV1: &str = "av1enc cpu-used=8 keyframe-max-dist=20 ! av1parse";
+
 /// Records these branches with the recorder itself; gives what went in.
 fn tape(place: &Place, branches: &[String]) -> Vec<Vec<super::common::Frame>> {
     let mut description = String::new();
@@ -275,6 +278,7 @@ fn what_the_recorder_made_plays_as_it_came() {
     for branch in [
         format!("{PICTURES} ! vp8enc deadline=1 keyframe-max-dist=20"),
         format!("{PICTURES} ! vp9enc deadline=1 cpu-used=8 keyframe-max-dist=20"),
+        format!("{PICTURES} ! {AV1}"),
         format!("{SOUND} ! opusenc"),
         format!("{SOUND} ! audioconvert ! audio/x-raw,format=S16LE"),
         format!("{SOUND} ! audioresample ! audio/x-raw,rate=8000 ! mulawenc"),
@@ -297,30 +301,58 @@ fn what_the_recorder_made_plays_as_it_came() {
 }
 
 #[test]
+fn h264_and_h265_play_unit_by_unit() {
+    for (encoder, caps) in [
+        ("x264enc speed-preset=1 bframes=2 key-int-max=20", "video/x-h264"),
+        ("x265enc speed-preset=1 key-int-max=20", "video/x-h265"),
+    ] {
+        let place = Place::new(1);
+        let caps = format!("{caps},stream-format=byte-stream,alignment=au");
+        let sent = tape(&place, &[format!("{PICTURES} ! {encoder} ! {caps}")]).remove(0);
+        let (_, found) = play(&place, &["identity"]).remove(0);
+        let sent: Vec<_> = sent.iter().map(|frame| by_start_codes(&frame.bytes)).collect();
+        let found: Vec<_> = found.iter().map(|frame| by_lengths(&frame.bytes)).collect();
+        assert_eq!(sent.len(), 75);
+        assert!(sent == found, "{encoder}");
+        let index = Index::open(&place.recording(), &Options::default()).unwrap();
+        let members = index.tracks()[0].members.iter();
+        let keyframes: Option<u32> = members.map(|member| member.keyframes).sum();
+        assert_eq!(keyframes, Some(4), "{encoder}");
+    }
+}
+
+#[test]
 fn decoders_find_in_the_caps_what_they_need() {
     let place = Place::new(1);
-    let h264 = format!("{PICTURES} ! x264enc bframes=2 key-int-max=20 ! h264parse");
     let branches = [
-        h264,
+        format!("{PICTURES} ! x264enc bframes=2 key-int-max=20 ! h264parse"),
+        format!("{PICTURES} ! x265enc key-int-max=20 ! h265parse"),
+        format!("{PICTURES} ! {AV1}"),
         format!("{PICTURES} ! vp8enc deadline=1"),
         format!("{SOUND} ! opusenc"),
     ];
     tape(&place, &branches);
-    let mut tracks = play(&place, &["identity", "identity", "identity"]);
     // Which track is whose depends on who came first.
-    tracks.sort_by_key(|(caps, _)| caps.structure(0).unwrap().name().to_string());
-    let field = |at: usize, name: &str| tracks[at].0.structure(0).unwrap().has_field(name);
-    assert!(field(0, "streamheader"), "{}", tracks[0].0);
-    assert!(field(1, "codec_data"), "{}", tracks[1].0);
-    let kinds: Vec<_> = {
-        let names = play(&place, &["identity", "identity", "identity"]);
-        let name = |caps: &gst::Caps| caps.structure(0).unwrap().name().to_string();
-        names.iter().map(|(caps, _)| name(caps)).collect()
-    };
+    let tracks = play(&place, &["identity"; 5]);
+    let kinds: Vec<_> = tracks
+        .iter()
+        .map(|(caps, _)| {
+            let of = caps.structure(0).unwrap();
+            let needed = match of.name().as_str() {
+                "video/x-h264" | "video/x-h265" => Some("codec_data"),
+                "audio/x-opus" => Some("streamheader"),
+                _ => None,
+            };
+            assert!(needed.is_none_or(|field| of.has_field(field)), "{caps}");
+            of.name().to_string()
+        })
+        .collect();
     let decoders: Vec<_> = kinds
         .iter()
         .map(|kind| match kind.as_str() {
             "video/x-h264" => "h264parse ! avdec_h264",
+            "video/x-h265" => "h265parse ! avdec_h265",
+            "video/x-av1" => "av1dec",
             "video/x-vp8" => "vp8dec",
             _ => "opusdec",
         })
@@ -363,6 +395,12 @@ fn decoders_begin_with_a_gap_and_after_one() {
     let x264 = format!(
         "{PICTURES} ! x264enc tune=zerolatency key-int-max=25 ! h264parse ! video/x-h264,stream-format=avc"
     );
+    let x265 = format!(
+        "{PICTURES} ! x265enc tune=zerolatency key-int-max=25 ! h265parse ! video/x-h265,stream-format=hvc1"
+    );
+    // Its decoder takes nothing whose keyframe is missing. The recorder begins again with one, which here is the frame
+    // behind the gap.
+    let av1 = format!("{PICTURES} ! {}", AV1.replace("dist=20", "dist=21"));
     let plans = [
         encoded(
             &format!("{PICTURES} ! vp8enc deadline=1 keyframe-max-dist=25"),
@@ -380,11 +418,21 @@ fn decoders_begin_with_a_gap_and_after_one() {
             3000,
         ),
         encoded(&x264, Medium::Video, 3000),
+        encoded(&x265, Medium::Video, 3000),
+        encoded(&av1, Medium::Video, 3000),
         encoded(&format!("{SOUND} ! opusenc"), Medium::Audio, 3000),
     ]
     .map(|plan| plan.without(5000, 5500));
     record(&place, &plans);
-    let decoders = ["vp8dec", "vp8dec", "vp9dec", "h264parse ! avdec_h264", "opusdec"];
+    let decoders = [
+        "vp8dec",
+        "vp8dec",
+        "vp9dec",
+        "h264parse ! avdec_h264",
+        "h265parse ! avdec_h265",
+        "av1dec",
+        "opusdec",
+    ];
     for ((_, decoded), plan) in play(&place, &decoders).iter().zip(&plans) {
         // The last frames may stay in a decoder that waits for the next one.
         let wanted = plan.frames().len() - 2;

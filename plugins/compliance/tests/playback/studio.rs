@@ -229,6 +229,8 @@ pub fn record_on(place: &Place, plans: &[Plan]) -> (Recording, Log) {
                 epoch: (1, 1),
                 leaf: Some(3),
                 frames: frames.len() as u32,
+                keyframes: (plan.medium == Medium::Video)
+                    .then(|| frames.iter().filter(|frame| frame.key).count() as u32),
             };
             recording.append(*track, segment).unwrap();
         }

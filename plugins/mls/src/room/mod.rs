@@ -706,6 +706,7 @@ impl<S: Store> Room<S> {
             recording: Some(policy.recording),
             recorder: Some(is_recorder),
             leaf: Some(current.own()),
+            members: u32::try_from(current.roster.len()).ok(),
             consent: policy.consent.clone(),
             recipients: Some(policy.recipients.iter().map(ToString::to_string).collect()),
             escrow: policy.escrow.as_ref().map(|escrow| EscrowState {

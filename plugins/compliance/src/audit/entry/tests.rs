@@ -13,6 +13,10 @@ fn digest() -> impl Strategy<Value = Digest> {
     any::<[u8; 32]>().prop_map(Digest)
 }
 
+fn salted() -> impl Strategy<Value = Option<Salted>> {
+    prop::option::of(any::<[u8; 48]>().prop_map(Salted))
+}
+
 fn claim() -> impl Strategy<Value = Claim> {
     prop::sample::select(vec![
         Claim::Strict,
@@ -23,7 +27,6 @@ fn claim() -> impl Strategy<Value = Claim> {
 }
 
 fn of_recordings() -> impl Strategy<Value = Event> {
-    let some = || prop::option::of(digest());
     let custodians =
         (any::<u32>(), any::<u32>(), digest()).prop_map(|(threshold, shares, fingerprint)| Custodians {
             threshold,
@@ -41,8 +44,8 @@ fn of_recordings() -> impl Strategy<Value = Event> {
             id(),
             any::<u64>(),
             claim(),
-            some(),
-            some(),
+            prop::option::of(digest()),
+            salted(),
             recipients,
             prop::option::of(custodians),
             any::<Option<u32>>()
@@ -62,7 +65,7 @@ fn of_recordings() -> impl Strategy<Value = Event> {
                     }
                 }
             ),
-        (some(), any::<Option<u64>>()).prop_map(|(reference, until)| Event::Consent {
+        (salted(), any::<Option<u64>>()).prop_map(|(reference, until)| Event::Consent {
             reference,
             status: ConsentStatus::OutsidePeriod,
             until
@@ -82,15 +85,20 @@ fn of_recordings() -> impl Strategy<Value = Event> {
                 cause,
             }
         }),
-        (any::<u64>(), any::<bool>(), claim(), digest(), any::<u32>()).prop_map(
-            |(epoch, on, claim, policy, members)| Event::Epoch {
+        (
+            any::<u64>(),
+            any::<bool>(),
+            claim(),
+            digest(),
+            any::<Option<u32>>()
+        )
+            .prop_map(|(epoch, on, claim, policy, members)| Event::Epoch {
                 epoch,
                 on,
                 claim,
                 policy,
                 members
-            }
-        ),
+            }),
         (id(), digest(), any::<u64>()).prop_map(|(recorder, certificate, epoch)| Event::RecorderIn {
             recorder,
             certificate,

@@ -5,7 +5,7 @@ use std::path::Path;
 use gst_e2ee_common::room_state::RoomState;
 
 use super::{Fault, Recorder, facts};
-use crate::attestation::PURPOSE;
+use crate::attestation::{Attestation, PURPOSE};
 use crate::audit::Event;
 use crate::audit::entry::Cut;
 use crate::bundle::{Bundle, BundleError, take_next};
@@ -16,9 +16,8 @@ use crate::gate::Refusal;
 use crate::ids::RecordingId;
 use crate::recording::facts::{Attest, MAX_FILE};
 use crate::recording::{
-    Attestation, Claim, Facts, RECORDING_FILE, Recording, RecordingError, Recovery, Resume, Start,
+    Claim, Facts, Left, RECORDING_FILE, Recording, RecordingError, Recovery, Resume, Start,
 };
-use crate::signing::Signature;
 
 impl Recorder {
     /// Once it is known which room this is, goes on with the recording of it that a crash left without an end. What is
@@ -37,11 +36,7 @@ impl Recorder {
             let Some(facts) = self.left_of(&path, room_id.as_deref()) else {
                 continue;
             };
-            let resume = Resume {
-                time: unix_ms(),
-                known: self.journal.known_root(facts.recording),
-            };
-            match Recording::resume(&path, resume, self.journal.signer(), self.disk.clone()) {
+            match self.resume(&path, &facts)? {
                 Ok((recording, recovery)) => {
                     self.report_recovery(&recording, &recovery)?;
                     let of = recording.facts();
@@ -59,6 +54,24 @@ impl Recorder {
             }
         }
         Ok(())
+    }
+
+    /// Goes on with a recording that nobody else writes. The log is asked for those only: most that have no end are under
+    /// way.
+    fn resume(
+        &mut self,
+        path: &Path,
+        facts: &Facts,
+    ) -> Result<Result<(Recording, Recovery), RecordingError>, Fault> {
+        let left = match Left::lock(path, self.journal.signer(), self.disk.clone()) {
+            Ok(left) => left,
+            Err(error) => return Ok(Err(error)),
+        };
+        let resume = Resume {
+            time: unix_ms(),
+            known: self.journal.known_root(facts.recording)?,
+        };
+        Ok(left.resume(resume))
     }
 
     /// The facts of a recording of this room and this audit log that has no end.
@@ -159,12 +172,10 @@ impl Recorder {
                 return Err("the key source shows no certificate of the recorder".to_owned());
             }
             let signature = source.and_then(|source| source.sign(PURPOSE, bytes));
-            let signature = signature.and_then(|signature| <[u8; 64]>::try_from(&signature[..]).ok());
-            Ok(Attestation {
-                certificates,
-                signature: Signature(signature.ok_or(
-                    "the key source does not sign for the recorder, so nobody would vouch for the recording",
-                )?),
+            let attestation = signature.and_then(|signature| Attestation::new(certificates, &signature));
+            attestation.ok_or_else(|| {
+                "the key source does not sign for the recorder, so nobody would vouch for the recording"
+                    .to_owned()
             })
         })
     }

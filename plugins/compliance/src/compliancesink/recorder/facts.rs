@@ -8,7 +8,7 @@ use crate::audit::entry::{self, ConsentStatus, Custodians};
 use crate::bundle::{Bundle, EscrowFacts};
 use crate::compliancesink::journal::id;
 use crate::consent::ConsentRefusal;
-use crate::digest::Digest;
+use crate::digest::{Digest, Salted};
 use crate::gate::Readers;
 use crate::recording::{Claim, Medium};
 
@@ -38,9 +38,9 @@ pub fn logged_claim(claim: Claim) -> entry::Claim {
     }
 }
 
-/// The digest in a consent's reference, without its salt.
-pub fn reference(room: Option<&RoomState>) -> Option<Digest> {
-    room?.consent.as_ref()?.get(32..)?.parse().ok()
+/// The room's reference to the consent, salt and all.
+pub fn reference(room: Option<&RoomState>) -> Option<Salted> {
+    room?.consent.as_ref()?.parse().ok()
 }
 
 /// An epoch of the room, for the log, where the key source says enough of it.
@@ -53,8 +53,7 @@ pub fn epoch(room: &RoomState) -> Option<Event> {
             _ => logged_claim(claim(Some(room))),
         },
         policy: room.policy_digest.as_ref()?.parse().ok()?,
-        // No key source tells it.
-        members: 0,
+        members: room.members,
     })
 }
 

@@ -1,6 +1,7 @@
-use super::fake::{Fake, block, cluster, header};
+use super::fake::Fake;
 use super::*;
 use crate::digest::Digest;
+use crate::matroska::fake::{block, cluster, header};
 use crate::recording::TrackId;
 use proptest::prelude::*;
 
@@ -44,6 +45,7 @@ fn track(medium: Medium, begin_ms: u64, seconds: u64, gop: u64) -> (Fake, TrackI
             epochs: (0, 0),
             leaf: None,
             frames: 10,
+            keyframes: None,
         });
     }
     (fake, info)
@@ -138,6 +140,21 @@ fn a_damaged_member_is_told_and_the_next_one_comes() {
         all(&mut cursor(&fake, &info)),
         [frames(0, 1000), frames(2000, 3000)].concat()
     );
+}
+
+#[test]
+fn members_that_have_no_keyframe_are_not_read_to_find_one() {
+    // Every 500th frame is one: the members in between say that they have none.
+    let (fake, mut info) = track(Medium::Video, 0, 100, 500);
+    for member in &mut info.members {
+        member.keyframes = Some(u32::from(member.sequence % 50 == 0));
+    }
+    let mut cursor = cursor(&fake, &info);
+    assert_eq!(cursor.keyframe_before(99_500 * MS), Some(50_000 * MS));
+    assert_eq!(*fake.asked.borrow(), [50]);
+    cursor.seek(49_900 * MS);
+    assert_eq!(*fake.asked.borrow(), [50, 0]);
+    assert_eq!(all(&mut cursor), frames(0, 100_000));
 }
 
 #[test]

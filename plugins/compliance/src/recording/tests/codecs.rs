@@ -46,10 +46,16 @@ fn fact() -> impl Strategy<Value = Fact> {
                 0_u64..1 << 60,
                 1..=member::MAX_MEMBER
             ),
-            (range(), range(), any::<Option<u32>>(), any::<u32>())
+            (
+                range(),
+                range(),
+                any::<Option<u32>>(),
+                any::<u32>(),
+                any::<Option<u32>>()
+            )
         )
             .prop_map(
-                |((track, sequence, sha256, offset, bytes), (times, epochs, leaf, frames))| {
+                |((track, sequence, sha256, offset, bytes), (times, epochs, leaf, frames, keyframes))| {
                     Fact::Member(MemberFact {
                         track,
                         sequence,
@@ -61,6 +67,7 @@ fn fact() -> impl Strategy<Value = Fact> {
                         epochs,
                         leaf,
                         frames,
+                        keyframes,
                     })
                 }
             ),

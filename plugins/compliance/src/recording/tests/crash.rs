@@ -49,7 +49,7 @@ fn dumped(disk: &MemoryDisk) -> TempDir {
 /// Goes on after a crash, to the end, and checks that everything that was sealed is there.
 fn goes_on(disk: &MemoryDisk, path: &Path, sealed: &Acknowledged, known: Option<Root>, what: &str) {
     let resume = Resume { time: TIME, known };
-    let found = Recording::resume(path, resume, log_key(), Arc::new(disk.clone()));
+    let found = come_back(path, resume, log_key(), Arc::new(disk.clone()));
     match found {
         Ok((mut recording, recovery)) => {
             let folder = dumped(disk);
@@ -121,7 +121,7 @@ fn whenever_it_dies_again_while_it_recovers_it_still_goes_on() {
                 time: TIME,
                 known: root,
             };
-            let result = Recording::resume(&path, resume, log_key(), Arc::new(disk.clone()));
+            let result = come_back(&path, resume, log_key(), Arc::new(disk.clone()));
             let through = !matches!(result, Err(RecordingError::Io { .. }));
             drop(result);
             let crash = CRASHES[(again % 4) as usize];
@@ -164,7 +164,7 @@ fn what_was_cut_is_stated_in_the_manifest() {
         time: TIME + 5,
         known: Some(known),
     };
-    let (recording, recovery) = Recording::resume(&path, resume, log_key(), Arc::new(RealDisk)).unwrap();
+    let (recording, recovery) = come_back(&path, resume, log_key(), Arc::new(RealDisk)).unwrap();
     assert_eq!(recovery.manifest_bytes, 10);
     assert_eq!(recovery.cuts.len(), 1);
     assert_eq!(recovery.cuts[0].tar, "0-audio.tar");
@@ -195,7 +195,7 @@ fn an_old_track_can_go_on_after_a_crash_too() {
         time: TIME,
         known: None,
     };
-    let (mut recording, _) = Recording::resume(&path, resume, log_key(), Arc::new(RealDisk)).unwrap();
+    let (mut recording, _) = come_back(&path, resume, log_key(), Arc::new(RealDisk)).unwrap();
     recording.append(id, segment(id, 1)).unwrap();
     recording.end(TIME, "over").unwrap();
     assert_eq!(check(&path).state, State::Complete);
@@ -211,7 +211,7 @@ fn a_recording_that_is_written_has_ended_or_is_another_logs_does_not_go_on() {
         time: TIME,
         known: None,
     };
-    let go_on = |key: Arc<dyn Signer>| Recording::resume(&path, resume, key, Arc::new(RealDisk)).err();
+    let go_on = |key: Arc<dyn Signer>| come_back(&path, resume, key, Arc::new(RealDisk)).err();
     assert!(matches!(go_on(log_key()), Some(RecordingError::InUse(_))));
     assert!(!is_finished(&path, &RealDisk).unwrap());
     let stranger = Arc::new(SigningKey::from_bytes(&[9; 32]));
@@ -236,7 +236,7 @@ fn damage_that_no_crash_explains_is_not_cut_away() {
     drop(recording);
     let go_on = |known| {
         let resume = Resume { time: TIME, known };
-        let error = Recording::resume(&path, resume, log_key(), Arc::new(RealDisk))
+        let error = come_back(&path, resume, log_key(), Arc::new(RealDisk))
             .err()
             .unwrap();
         assert!(matches!(error, RecordingError::Damaged { .. }), "{error}");

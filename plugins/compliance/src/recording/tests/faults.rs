@@ -125,7 +125,7 @@ fn a_disk_that_fails_once_at_any_change_ends_the_recording_or_leaves_one_that_re
                 known: None,
             };
             let (mut recording, recovery) =
-                Recording::resume(&path, resume, log_key(), Arc::new(after.clone())).unwrap();
+                come_back(&path, resume, log_key(), Arc::new(after.clone())).unwrap();
             // More may have been sealed than was said: the error came after it.
             outcome.sealed.extend(
                 recovery

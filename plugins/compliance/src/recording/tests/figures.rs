@@ -96,7 +96,7 @@ fn how_fast_an_hour_is_resumed_and_opened() {
         time: TIME,
         known: None,
     };
-    drop(Recording::resume(&path, resume, log_key(), Arc::new(RealDisk)).unwrap());
+    drop(come_back(&path, resume, log_key(), Arc::new(RealDisk)).unwrap());
     println!("4 tracks, an hour of 1 s: resumed in {:?}", begin.elapsed());
     let begin = Instant::now();
     let mut opened = unlocked(&path);

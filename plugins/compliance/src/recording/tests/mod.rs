@@ -88,6 +88,15 @@ fn create(location: &Path, disk: Arc<dyn Disk>) -> Result<Recording, RecordingEr
     Recording::create(location, &bundle(), start(), log_key(), disk)
 }
 
+fn come_back(
+    path: &Path,
+    resume: Resume,
+    signer: Arc<dyn Signer>,
+    disk: Arc<dyn Disk>,
+) -> Result<(Recording, Recovery), RecordingError> {
+    Left::lock(path, signer, disk)?.resume(resume)
+}
+
 fn track(medium: Medium) -> Track {
     Track {
         medium,
@@ -113,6 +122,7 @@ fn segment(track: TrackId, sequence: u64) -> Segment {
         epoch: (5, 6),
         leaf: Some(1),
         frames: 25,
+        keyframes: Some(1),
     }
 }
 

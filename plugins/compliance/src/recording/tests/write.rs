@@ -1,6 +1,6 @@
 use super::*;
+use crate::attestation::Attestation;
 use crate::digest::Digest;
-use crate::signing::Signature;
 
 #[test]
 fn what_is_recorded_verifies_and_is_read_back() {
@@ -181,19 +181,46 @@ fn the_most_tracks_that_a_recording_may_have_end_in_one_line() {
 }
 
 #[test]
+fn of_a_track_that_is_over_no_file_is_open_once_it_is_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recording = create(folder.path(), Arc::new(RealDisk)).unwrap();
+    let [over, later] = [Medium::Audio, Medium::Video].map(|m| recording.open_track(track(m)).unwrap());
+    for id in [over, later] {
+        recording.append(id, segment(id, 0)).unwrap();
+    }
+    let is_open = |recording: &Recording, name: &str| {
+        let tar = fs::canonicalize(recording.path().join(TRACKS).join(name)).unwrap();
+        let files = fs::read_dir("/proc/self/fd").unwrap();
+        files
+            .filter_map(|file| fs::read_link(file.unwrap().path()).ok())
+            .any(|open| open == tar)
+    };
+    recording.close_track(over).unwrap();
+    assert!(is_open(&recording, "0-audio.tar"), "it is not sealed yet");
+    recording.sync().unwrap();
+    assert!(!is_open(&recording, "0-audio.tar"));
+    recording.close_track(later).unwrap();
+    assert!(!is_open(&recording, "1-video.tar"));
+    recording.end(TIME, "over").unwrap();
+    let report = check(recording.path());
+    assert_eq!(report.state, State::Complete, "{:?}", report.damages);
+    assert_eq!(assert_content(recording.path()).len(), 2);
+}
+
+#[test]
 fn in_a_room_the_certified_recorder_signs_the_same_facts() {
     let folder = tempfile::tempdir().unwrap();
-    let certified = SigningKey::from_bytes(&[6; 32]);
-    let key = certified.clone();
+    const RECORDER: &str = include_str!("../../../tests/data/attestation/recorder.pem");
+    const CA: &str = include_str!("../../../tests/data/attestation/ca.pem");
+    let certified = SigningKey::from_bytes(&[7; 32]);
     let attested = Start {
         claim: Claim::Recorded,
         policy: Some(Digest::of(b"policy")),
         recorder: Some("r-1".to_owned()),
         attest: Some(Box::new(move |facts| {
-            Ok(Attestation {
-                certificates: vec!["-----BEGIN CERTIFICATE-----".to_owned()],
-                signature: key.sign("recording", facts),
-            })
+            let certificates = [RECORDER, CA].map(str::to_owned).to_vec();
+            let signature = certified.sign("recording", facts);
+            Ok(Attestation::new(certificates, &signature.0).unwrap())
         })),
         ..start()
     };
@@ -202,9 +229,10 @@ fn in_a_room_the_certified_recorder_signs_the_same_facts() {
     let file = fs::read(recording.path().join(RECORDING_FILE)).unwrap();
     let (facts, attestation) = Facts::decode(&file).unwrap();
     assert_eq!(&facts, recording.facts());
-    let signature: Signature = attestation.unwrap().signature;
-    let signed = facts::signed_bytes(&file).unwrap();
-    assert!(certified.public().verifies_bare(&signed, &signature));
+    let signed = facts::signed(&file).unwrap();
+    let certified_at = 1_798_761_600;
+    let identity = attestation.unwrap().verify(&signed, certified_at, None).unwrap();
+    assert_eq!(identity.subject, "7f3a");
     assert_eq!(check(recording.path()).state, State::Unfinished);
 }
 
@@ -213,10 +241,7 @@ fn claims_that_contradict_themselves_are_not_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let attest = || -> Option<facts::Attest> {
         Some(Box::new(|_| {
-            Ok(Attestation {
-                certificates: Vec::new(),
-                signature: Signature([0; 64]),
-            })
+            Ok(Attestation::new(vec!["a certificate".to_owned()], &[0; 64]).unwrap())
         }))
     };
     let cases = [

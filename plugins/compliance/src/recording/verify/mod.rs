@@ -423,7 +423,7 @@ impl Run {
         {
             self.damage(place(fact.sequence), What::OutOfOrder);
         } else {
-            for unlisted in sequence..fact.sequence.min(sequence + MAX_DAMAGES as u64) {
+            for unlisted in sequence..fact.sequence.min(sequence.saturating_add(MAX_DAMAGES as u64)) {
                 self.damage(place(unlisted), What::Unlisted);
             }
         }
@@ -507,9 +507,8 @@ impl Run {
             for (index, end) in end.tracks.iter().enumerate() {
                 let track = TrackId(u32::try_from(index).unwrap_or(u32::MAX));
                 let from = self.tars.get(&track).map_or(0, |tar| tar.sequence);
-                unlisted.extend(
-                    (from..end.members.min(from + MAX_DAMAGES as u64)).map(|sequence| (track, sequence)),
-                );
+                let until = end.members.min(from.saturating_add(MAX_DAMAGES as u64));
+                unlisted.extend((from..until).map(|sequence| (track, sequence)));
             }
             for (track, sequence) in unlisted {
                 self.damage(Place::Member { track, sequence }, What::Unlisted);

@@ -1,7 +1,8 @@
 //! What stands in front of a track's first Cluster: what its frames need to be understood (RFC 9559 §5.1). Pure.
 
-use crate::matroska::ebml::{self, Head, Read, id};
-use crate::matroska::{DEFAULT_SCALE, MAX_HEADER};
+use super::cutter::scale;
+use super::ebml::{self, Head, Read, id};
+use super::{DEFAULT_SCALE, MAX_HEADER};
 
 const TRACKS: u32 = 0x1654_AE6B;
 const TRACK_ENTRY: u32 = 0xAE;
@@ -56,21 +57,12 @@ impl Header {
             let contents = member.get(header.len..end)?;
             header.len = end;
             match id {
-                id::INFO => header.info(contents)?,
+                id::INFO => header.scale = scale(contents)?,
                 TRACKS => header.tracks(contents)?,
                 _ => {}
             }
         }
         None
-    }
-
-    fn info(&mut self, contents: &[u8]) -> Option<()> {
-        for child in ebml::children(contents) {
-            if let (id::TIMESTAMP_SCALE, scale) = child? {
-                self.scale = Some(ebml::number(scale)).filter(|scale| *scale > 0)?;
-            }
-        }
-        Some(())
     }
 
     /// A recording's streams have one track each.
@@ -96,7 +88,7 @@ impl Header {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cursor::fake;
+    use super::super::fake;
     use super::*;
     use proptest::prelude::*;
 
