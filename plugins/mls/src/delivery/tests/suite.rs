@@ -6,6 +6,7 @@ use crate::delivery::app::{AppDelivery, AppInbox};
 use crate::delivery::nats::{Address, Files, NatsDelivery};
 use crate::delivery::sqlite::SqliteDelivery;
 use std::thread;
+use std::time::Instant;
 
 /// A room that endpoints can come to.
 trait Engine: Sync {
@@ -114,6 +115,43 @@ fn a_commit_after_another_commit_is_moved<E: Engine>() {
     for reader in [&mut one, &mut other] {
         reader.read_until(|reader| reader.seen.len() == 3);
         assert_eq!(reader.delivery.last_commit().unwrap(), 3);
+    }
+}
+
+/// Only engines that keep something.
+fn what_people_say_is_kept_up_to_a_number_of_bytes<E: Engine>() {
+    const LENGTH: usize = 50_000;
+    const KEPT: u64 = 500_000;
+    let engine = E::new();
+    let [mut writer] = engine.readers();
+    writer.delivery.keep_content(KEPT);
+    writer.delivery.append_commit(0, &create()).unwrap();
+    writer.delivery.append("message", &message("hello")).unwrap();
+    let said = Record::Content(vec![7; LENGTH]).encode();
+    for n in 1..=64 {
+        writer.delivery.append("content", &said).unwrap();
+        writer.read_until(|reader| reader.seen.len() == 2 + n);
+    }
+    let of = |kind: &str, entries: &[Entry]| {
+        let records = entries
+            .iter()
+            .filter_map(|entry| Record::decode(&entry.bytes).ok());
+        records.filter(|record| record.kind() == kind).count()
+    };
+    // Some engines forget a little later.
+    let end = Instant::now() + LIMIT;
+    loop {
+        let [mut fresh] = engine.readers();
+        fresh.read();
+        let left = of("content", &fresh.seen);
+        assert!(left * LENGTH >= KEPT as usize - 2 * LENGTH, "{left} are left");
+        assert_eq!((of("create", &fresh.seen), of("message", &fresh.seen)), (1, 1));
+        if left * LENGTH <= KEPT as usize + 16 * LENGTH {
+            assert_eq!(fresh.seen.last(), writer.seen.last());
+            return;
+        }
+        assert!(Instant::now() < end, "{left} are left");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -278,6 +316,16 @@ over_all_engines!(
     the_longest_record_passes_and_a_longer_one_is_refused,
     one_read_is_bounded,
 );
+
+#[test]
+fn the_file_keeps_what_people_say_up_to_a_number_of_bytes() {
+    what_people_say_is_kept_up_to_a_number_of_bytes::<File>();
+}
+
+#[test]
+fn the_server_keeps_what_people_say_up_to_a_number_of_bytes() {
+    what_people_say_is_kept_up_to_a_number_of_bytes::<Server>();
+}
 
 #[test]
 fn what_the_application_cannot_deliver_yet_is_refused_and_kept_by_it() {
