@@ -32,6 +32,9 @@ const READ: usize = 64;
 const RETRY: u64 = 500;
 /// A failure that should pass by itself is told when it did not for so long.
 const COMPLAIN_AFTER: u64 = 5000;
+/// Both ways of a delivery.
+const READING: usize = 0;
+const APPENDING: usize = 1;
 /// How long a posture report is valid, in seconds; it is made anew after half of it.
 const REPORT_LIFETIME: u64 = 600;
 /// How long the control socket waits for a wish to be in force.
@@ -150,7 +153,7 @@ impl Runner {
             answers: HashMap::new(),
             tickets: 0,
             retry: None,
-            failing: None,
+            failing: [None; 2],
             complained: false,
         };
         run.read = run.room.cursor();
@@ -314,8 +317,8 @@ struct Run {
     tickets: u64,
     /// When a delivery that failed is tried again.
     retry: Option<u64>,
-    /// Since when it fails.
-    failing: Option<u64>,
+    /// Since when reading and appending fail.
+    failing: [Option<u64>; 2],
     complained: bool,
 }
 
@@ -418,8 +421,7 @@ impl Run {
         loop {
             match self.delivery.read(self.read, READ) {
                 Ok(entries) if entries.is_empty() => {
-                    self.failing = None;
-                    self.complained = false;
+                    self.delivery_works(READING);
                     return self.input(Input::CaughtUp);
                 }
                 Ok(entries) => {
@@ -432,17 +434,22 @@ impl Run {
                     }
                 }
                 Err(error) => {
-                    self.delivery_failed(&error);
+                    self.delivery_failed(READING, &error);
                     return Ok(());
                 }
             }
         }
     }
 
-    fn delivery_failed(&mut self, error: &DeliveryError) {
+    fn delivery_works(&mut self, way: usize) {
+        self.failing[way] = None;
+        self.complained &= self.failing.iter().any(Option::is_some);
+    }
+
+    fn delivery_failed(&mut self, way: usize, error: &DeliveryError) {
         let now = self.shared.now();
         self.retry = Some(now + RETRY);
-        let since = *self.failing.get_or_insert(now);
+        let since = *self.failing[way].get_or_insert(now);
         if !self.complained && (!error.is_temporary() || now - since >= COMPLAIN_AFTER) {
             self.complained = true;
             self.host.delivery_fails(error.to_string());
@@ -475,11 +482,10 @@ impl Run {
 
     fn output(&mut self, output: Output) -> Result<(), GroupError> {
         match output {
-            Output::Append(record) => {
-                if let Err(error) = self.delivery.append(record.kind(), &record.encode()) {
-                    self.delivery_failed(&error);
-                }
-            }
+            Output::Append(record) => match self.delivery.append(record.kind(), &record.encode()) {
+                Ok(_) => self.delivery_works(APPENDING),
+                Err(error) => self.delivery_failed(APPENDING, &error),
+            },
             Output::AppendCommit { after, record } => return self.append_commit(after, &record),
             Output::Event(event) => {
                 // First to who records: it must stop.
@@ -529,12 +535,16 @@ impl Run {
     }
 
     fn append_commit(&mut self, after: u64, record: &Record) -> Result<(), GroupError> {
-        match self.delivery.append_commit(after, &record.encode()) {
+        let appended = self.delivery.append_commit(after, &record.encode());
+        if appended.is_ok() {
+            self.delivery_works(APPENDING);
+        }
+        match appended {
             Ok(Appended::Accepted(_) | Appended::Sent) => Ok(()),
             Ok(Appended::Moved) => self.input(Input::Moved),
             Err(error) => {
                 // The room appends it again when it does not come back.
-                self.delivery_failed(&error);
+                self.delivery_failed(APPENDING, &error);
                 Ok(())
             }
         }

@@ -162,6 +162,15 @@ fn eight_members_race_over_nats_to_commit_300_epochs_and_nobody_loses_a_wish() {
     race(|| Box::new(NatsDelivery::open(&address, &Files::default(), 1, "contention").unwrap()));
 }
 
+/// This version of the server accepts more than one commit in a place then: the room's own rule decides.
+#[test]
+fn eight_members_race_over_three_servers_and_are_one_room() {
+    let servers = Server::cluster();
+    let urls: Vec<_> = servers.iter().map(Server::url).collect();
+    let address = Address::parse(&urls.join(",")).unwrap();
+    race(|| Box::new(NatsDelivery::open(&address, &Files::default(), 3, "contention").unwrap()));
+}
+
 fn race(open: impl Fn() -> Box<dyn Delivery>) {
     let ca = Ca::new("clinic");
     let create = policy(&ca, OPEN);

@@ -2,8 +2,7 @@
 //! costs.
 //!
 //! `scripts/bench room`; with arguments only these parts: `epochs merge idle lookup`, and for `epochs` the numbers of
-//! members. Only where it is named: `nats`, rooms over a nats-server, and the number of rooms:
-//! `cargo bench -p gst-e2ee-tests --bench bench-room -- nats 200`.
+//! members. `scripts/bench nats`, or the argument `nats` with a number of rooms: rooms over a nats-server.
 
 #![allow(
     clippy::unwrap_used,

@@ -162,10 +162,10 @@ fn connect(address: &Address, files: &Files) -> Result<Link, NatsError> {
     let server = address.servers();
     let servers: Result<Vec<async_nats::ServerAddr>, _> = address.urls().map(|url| url.parse()).collect();
     let servers = servers.map_err(|_| NatsError::Address("a server's name is none"))?;
-    let said = server.clone();
+    let (said, tls) = (server.clone(), tls::wanted(address, files));
     let client = wait(async move {
         let connected = options.connect(servers).await;
-        connected.map_err(|error| cannot_connect(said, &error))
+        connected.map_err(|error| cannot_connect(said, tls, &error))
     })?;
     Ok(Link { client, server, line })
 }
@@ -209,7 +209,8 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
 }
 
-fn cannot_connect(server: String, error: &async_nats::ConnectError) -> NatsError {
+/// `tls`: an end in the middle of it can be a server that wants another certificate, or does not speak TLS.
+fn cannot_connect(server: String, tls: bool, error: &async_nats::ConnectError) -> NatsError {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             return NatsError::Refused { server };
@@ -239,8 +240,19 @@ fn cannot_connect(server: String, error: &async_nats::ConnectError) -> NatsError
         }
     }
     let why = plain(&cause.to_string());
+    let nobody_there = [
+        io::ErrorKind::ConnectionRefused,
+        io::ErrorKind::HostUnreachable,
+        io::ErrorKind::NetworkUnreachable,
+        io::ErrorKind::AddrNotAvailable,
+        io::ErrorKind::TimedOut,
+    ];
+    let kind = cause.downcast_ref().map(io::Error::kind);
     match error.kind() {
         ConnectErrorKind::Tls => NatsError::Tls { server, why },
+        ConnectErrorKind::Io if tls && kind.is_none_or(|kind| !nobody_there.contains(&kind)) => {
+            NatsError::Tls { server, why }
+        }
         _ => NatsError::Unreachable { server, why },
     }
 }

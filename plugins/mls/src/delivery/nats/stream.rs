@@ -29,7 +29,7 @@ pub(super) const HEADERS: usize = 512;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the stream may take to be there: a cluster first chooses who leads it.
-const READY_WITHIN: Duration = Duration::from_secs(15);
+const READY_WITHIN: Duration = Duration::from_secs(20);
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// A record that comes a second time within so long is recognised.

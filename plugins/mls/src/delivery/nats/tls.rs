@@ -23,9 +23,13 @@ pub(super) fn options(address: &Address, files: &Files) -> Result<ConnectOptions
             ConnectOptions::with_user_and_password(user.clone(), password.to_string())
         }
     };
-    // Whoever names a CA or a certificate expects TLS.
-    let tls = address.tls() || files.ca.is_some() || files.certificate.is_some();
-    Ok(options.require_tls(tls).tls_client_config(client_config(files)?))
+    let options = options.require_tls(wanted(address, files));
+    Ok(options.tls_client_config(client_config(files)?))
+}
+
+/// Is a connection without TLS out of the question? Whoever names a CA or a certificate expects it.
+pub(super) fn wanted(address: &Address, files: &Files) -> bool {
+    address.tls() || files.ca.is_some() || files.certificate.is_some()
 }
 
 fn wrong_file(property: &'static str) -> impl Fn(LoadError) -> NatsError {

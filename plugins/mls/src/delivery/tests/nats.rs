@@ -253,7 +253,9 @@ fn a_stream_that_would_lose_commits_is_refused() {
 
 #[test]
 fn a_full_server_refuses_what_is_new_and_loses_nothing() {
-    let server = Server::with("max_payload: 5MB\njetstream { max_file: 3MB, max_mem: 1MB }");
+    let server = Server::with(
+        "max_payload: 5MB\njetstream { store_dir: \"FOLDER/store\", max_file: 3MB, max_mem: 1MB }",
+    );
     let mut delivery = open(&server.url(), "room").unwrap();
     let big = Record::Message(vec![7; 500_000]).encode();
     let mut appended = 0;
