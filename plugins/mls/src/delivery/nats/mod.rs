@@ -35,6 +35,7 @@ use ring::digest::{SHA256, digest};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use stream::{Published, Stream};
 
 pub use address::{Address, redacted};
@@ -59,6 +60,10 @@ const CONTENT: &str = "content";
 
 /// Records that are asked for at the same time, as long as they are small.
 const TOGETHER: u64 = 16;
+
+/// Where nothing rings nothing is asked for, except by who looks after so long: a server that dies between storing and
+/// telling has told nobody.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A record is at least so long when it is guessed how long the next ones are.
 const SMALL: usize = 64 << 10;
@@ -88,6 +93,8 @@ pub struct NatsDelivery {
     heard: Arc<Heard>,
     /// Reasons to doubt that were followed up.
     checked: u64,
+    /// When it was last asked for records, and answered, since there is a listener.
+    asked: Option<Instant>,
     /// Tells this endpoint's records from those of others.
     me: [u8; 16],
     appended: u64,
@@ -141,6 +148,7 @@ impl NatsDelivery {
             stream: Arc::new(stream),
             heard: Arc::new(heard),
             checked: 0,
+            asked: None,
             me: link::random()?,
             appended: 0,
             contents: Contents {
@@ -227,9 +235,16 @@ impl Delivery for NatsDelivery {
         if most == 0 {
             return Ok(Vec::new());
         }
-        let doubts = self.heard.doubts();
-        let (stream, last) = (self.stream.clone(), self.heard.last());
+        let (doubts, last) = (self.heard.doubts(), self.heard.last());
+        let fresh = self.asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN);
+        if fresh && after == last && doubts == self.checked {
+            // What came meanwhile rings.
+            return Ok(Vec::new());
+        }
+        self.asked = None;
+        let (stream, now) = (self.stream.clone(), Instant::now());
         let entries = wait(async move { read(&stream, after, most, last).await })?;
+        self.asked = self.listener.as_ref().map(|_| now);
         if entries.is_empty() && (after > self.heard.last() || doubts != self.checked) {
             let stream = self.stream.clone();
             let state = wait(async move { stream.state().await })?;
@@ -260,6 +275,8 @@ impl Delivery for NatsDelivery {
 
     fn wake_by(&mut self, waker: Waker) -> Result<(), DeliveryError> {
         self.listener = None;
+        // What came before there was a bell did not ring.
+        self.asked = None;
         let (stream, heard, calls) = (self.stream.clone(), self.heard.clone(), waker.clone());
         self.listener = Some(wait(Listener::start(stream, heard, calls))?);
         waker();

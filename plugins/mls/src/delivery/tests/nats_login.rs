@@ -301,16 +301,25 @@ fn what_is_no_nats_server_with_jetstream_is_said() {
 }
 
 #[test]
-fn who_lacks_a_permission_hears_which_one() {
+fn the_permissions_in_the_readme_are_enough_and_who_lacks_one_hears_which() {
     let server = Server::with(
-        "authorization { users: [{ user: anna, password: x, permissions: { publish: [\"$JS.API.>\"] } }] }",
+        "authorization { users: [
+           { user: anna, password: x, permissions: {
+             publish: [\"gst-e2ee.>\", \"$JS.API.STREAM.>\"],
+             subscribe: [\"gst-e2ee.>\", \"_INBOX.>\", \"$JS.EVENT.ADVISORY.STREAM.DELETED.>\"] } },
+           { user: ben, password: x, permissions: { publish: [\"$JS.API.>\"] } }] }",
     );
-    let mut delivery = open(
-        &format!("nats://anna:x@127.0.0.1:{}", server.port),
-        &Files::default(),
-    )
-    .unwrap();
-    let error = delivery.append("message", &message("hello")).unwrap_err();
+    let open = |user: &str| {
+        let url = format!("nats://{user}:x@127.0.0.1:{}", server.port);
+        open(&url, &Files::default()).unwrap()
+    };
+    let mut reader = Reader::new(Box::new(open("anna")));
+    let mut anna = open("anna");
+    for n in 1..100 {
+        anna.append("message", &message("hello")).unwrap();
+        reader.read_until(|reader| reader.seen.len() == n);
+    }
+    let error = open("ben").append("message", &message("hello")).unwrap_err();
     assert!(!error.is_temporary(), "{error}");
     let said = error.to_string();
     assert!(
