@@ -18,12 +18,14 @@ PORT=${PORT:-5030} RELAY=${RELAY:-127.0.0.1} ROOM=${ROOM:-consultation}
 video="application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96,a-sframe=(string)\"\",rtcp-fb-nack-pli=(boolean)true"
 audio="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=97,a-sframe=(string)\"\""
 
-# A track for each stream: by video and audio of A, then of B. The recorder asks for a keyframe where a track begins.
+# A track for each stream: by video and audio of A, then of B; and one of what is said in the room. The recorder asks for a
+# keyframe where a track begins.
 exec gst-launch-1.0 -e -m \
   mlskeyring name=room room="$ROOM" accept=recorded delivery="${DELIVERY:-sqlite:${LOG:-}}" \
     certificate-file="$ME/cert.pem" private-key-file="$ME/key.pem" ca-file="$ME/ca.pem" \
     control-socket="${SOCKET:-$OUT/control}" posture-file="$OUT/posture.json" \
   compliancesink name=recorder location="$OUT/recordings" keys="$KEYS" consent-file="$CONSENT" audit-log="$AUDIT" \
+  room.msg_src_0 ! recorder.messages_0 \
   \
   rtpbin name=a \
   udpsrc port=$PORT caps="$video"       ! a.recv_rtp_sink_0  udpsrc port=$((PORT + 1)) ! a.recv_rtcp_sink_0 \

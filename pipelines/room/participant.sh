@@ -15,6 +15,7 @@
 #   POLICY  file with the policy under which it is created            (default: strict, who the CA certifies may come in)
 #   ACCEPT  weakest claim under which to send: strict, recorded, escrow (default strict)
 #   SPEECH  WAV file to send                                         (default: a ticking tone)
+#   SAY     FIFO (mkfifo): each write to it is said to the room, and what the others say is appended to OUT/messages.txt
 #   WINDOW  not empty: also show the video in a window; needs a display
 set -eu
 : "${ME:?folder of the identity, see README}" "${OUT:?folder for the decoded media}"
@@ -29,6 +30,12 @@ else
 fi
 set -- "$@" ! audioconvert ! audioresample ! opusenc \
   ! sframeenc name=seal-audio ! rtpsframepay pt=97 ! rtp.send_rtp_sink_1
+if [ -n "${SAY:-}" ]; then
+  # Open for both ways, so that it has no end when a writer has gone.
+  exec 3<>"$SAY"
+  set -- "$@" fdsrc fd=3 ! text/x-raw,format=utf8 ! room.msg_sink_0 \
+    room.msg_src_0 ! text/x-raw ! filesink async=false buffer-mode=unbuffered append=true location="$OUT/messages.txt"
+fi
 [ -z "${WINDOW:-}" ] || set -- "$@" pictures. ! queue ! videoconvert ! autovideosink
 
 # Keyframes are rare on purpose: who joins asks for one over RTCP, and at a change of keys sframeenc asks for one.

@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// What is said while it is recorded, and while it is not.
+const SAID: [&str; 2] = ["It hurts when I climb stairs", "Since when does it?"];
+const OFF_THE_RECORD: &str = "Between you and me";
 const MEMBERS: [&str; 3] = ["clinician", "patient", "recorder"];
 
 fn pipelines() -> PathBuf {
@@ -141,7 +144,12 @@ impl Consult {
     }
 
     fn participant(&mut self, who: &str, more: &[(&str, &str)]) -> Running {
-        let more: Vec<_> = [("ACCEPT", "recorded")].iter().chain(more).copied().collect();
+        let say = self.path(&format!("{who}.say"));
+        let made = std::process::Command::new("mkfifo").arg(&say).status().unwrap();
+        assert!(made.success());
+        let say = say.display().to_string();
+        let always = [("ACCEPT", "recorded"), ("SAY", &*say)];
+        let more: Vec<_> = always.iter().chain(more).copied().collect();
         self.start(who, "room/participant.sh", &more)
     }
 
@@ -178,6 +186,17 @@ impl Consult {
                 return all[0].epoch;
             }
             assert!(Instant::now() < end, "{who:?} do not agree: {all:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// One says something, and the other hears it.
+    fn talk(&self, by: &str, to: &str, text: &str) {
+        fs::write(self.path(&format!("{by}.say")), text).unwrap();
+        let end = Instant::now() + LIMIT;
+        let heard = || fs::read_to_string(self.out(to).join("messages.txt")).unwrap_or_default();
+        while !heard().contains(text) {
+            assert!(Instant::now() < end, "{to} heard {:?}", heard());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -260,6 +279,8 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
     assert!(files(&recordings).is_empty(), "it wrote before recording was on");
     consult.set_recording(true);
     on.insert(consult.agree(&MEMBERS));
+    consult.talk("patient", "clinician", SAID[0]);
+    consult.talk("clinician", "patient", SAID[1]);
     wait(&mut recorder, "segments", |recorder| {
         count(recorder, "compliance-segment") > 12
     });
@@ -281,6 +302,7 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
     wait(&mut recorder, "a pause", |recorder| {
         recorder.printed().contains("recording-off")
     });
+    consult.talk("patient", "clinician", OFF_THE_RECORD);
     let segments = count(&recorder, "compliance-segment");
     consult.set_recording(true);
     on.insert(consult.agree(&MEMBERS));
@@ -368,6 +390,13 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
             path.display()
         );
         let bytes = fs::read(&path).unwrap();
+        for text in SAID {
+            assert!(
+                !bytes.windows(text.len()).any(|window| window == text.as_bytes()),
+                "{}",
+                path.display()
+            );
+        }
         assert!(
             !bytes.windows(15).any(|window| window == b"AGE-SECRET-KEY-"),
             "{}",
@@ -429,4 +458,15 @@ fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_i
         found > 500,
         "only {found} pieces of the clinician's video are in the recording"
     );
+    // So does what they said, in one track; and what was not on the record is not in it.
+    let stands = |text: &str| {
+        let holds = |path: &PathBuf| {
+            let bytes = fs::read(path).unwrap();
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        };
+        opened.iter().filter(|path| holds(path)).count()
+    };
+    assert_eq!([SAID[0], SAID[1], OFF_THE_RECORD].map(stands), [1, 1, 0]);
+    let texts = index.tracks().iter().filter(|track| track.medium == Medium::Text);
+    assert!(texts.clone().count() > 0 && texts.clone().all(|track| track.leaf.is_none()));
 }

@@ -88,6 +88,40 @@ fn a_photo_a_text_and_vital_signs_go_from_one_gst_launch_to_another() {
 }
 
 #[test]
+fn who_is_killed_hears_what_was_said_meanwhile_when_it_is_back() {
+    let (clinic, sandbox) = (Clinic::new(), Sandbox::new());
+    let anna = format!(
+        "{} anna.msg_src_0 ! text/x-raw ! filesink location=text.out append=true buffer-mode=unbuffered",
+        clinic.creator("anna", "")
+    );
+    let ben = Party::start(&format!(
+        "{} appsrc name=chat format=time caps=\"text/x-raw,format=utf8\" ! ben.msg_sink_0",
+        clinic.keyring("ben", "")
+    ));
+    let ring = ben.keyring("ben");
+    let mut written = String::new();
+    for (life, text) in ["one, ", "two, ", "three"].into_iter().enumerate() {
+        let mut running = sandbox.start(&format!("anna-{life}"), &mut sandbox.gst_launch(&anna));
+        let heard = || fs::read_to_string(sandbox.path("text.out")).unwrap_or_default() == written;
+        assert!(running.wait_for(heard), "{}", running.printed());
+        let both = || ring.is_ready() && ring.members().len() == 2;
+        assert!(running.wait_for(both), "{}", running.printed());
+        running.kill();
+        let buffer = gst::Buffer::from_slice(text.as_bytes());
+        let pushed = ben
+            .element("chat")
+            .emit_by_name::<gst::FlowReturn>("push-buffer", &[&buffer]);
+        assert_eq!(pushed, gst::FlowReturn::Ok);
+        let sent = life as u64 + 1;
+        until(&clinic, &[], "it is said", || ben.stat("ben", "messages-sent") == sent);
+        written += text;
+    }
+    let mut running = sandbox.start("anna", &mut sandbox.gst_launch(&anna));
+    let heard = || fs::read_to_string(sandbox.path("text.out")).unwrap_or_default() == written;
+    assert!(running.wait_for(heard), "{}", running.printed());
+}
+
+#[test]
 fn a_message_comes_with_its_sender_and_its_time_and_to_the_pad_that_takes_it() {
     let clinic = Clinic::new();
     let anna = Party::start(&format!(
