@@ -113,7 +113,9 @@ fn who_is_killed_hears_what_was_said_meanwhile_when_it_is_back() {
             .emit_by_name::<gst::FlowReturn>("push-buffer", &[&buffer]);
         assert_eq!(pushed, gst::FlowReturn::Ok);
         let sent = life as u64 + 1;
-        until(&clinic, &[], "it is said", || ben.stat("ben", "messages-sent") == sent);
+        until(&clinic, &[], "it is said", || {
+            ben.stat("ben", "messages-sent") == sent
+        });
         written += text;
     }
     let mut running = sandbox.start("anna", &mut sandbox.gst_launch(&anna));
