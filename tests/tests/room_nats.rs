@@ -13,6 +13,7 @@ mod server;
 
 use gst::prelude::*;
 use gst_e2ee_tests::clinic::{Clinic, Party, Ring, agree, until};
+use gstmls::control::{self, Query, Request};
 use server::Server;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -272,4 +273,41 @@ fn a_room_on_three_servers_is_one_when_its_leader_stops_and_comes_back() {
         trio.rekey();
     }
     trio.check();
+}
+
+#[test]
+fn the_login_to_the_server_is_told_to_nobody_who_asks_the_room() {
+    const PASSWORD: &str = "squeamish-ossifrage";
+    let server = Server::with(&format!(
+        "max_payload: 5MB\nauthorization {{ user: anna, password: {PASSWORD} }}"
+    ));
+    let clinic = Clinic::new();
+    let socket = clinic.path("control");
+    let url = server.url().replace("://", &format!("://anna:{PASSWORD}@"));
+    let party = Party::start(&clinic.creator(
+        "anna",
+        &format!("delivery={url} control-socket={}", socket.display()),
+    ));
+    let anna = party.keyring("anna");
+    agree(&clinic, &[&anna], 1);
+    let ask = |query| format!("{:?}", control::ask(&socket, &Request::Ask(query)).unwrap());
+    let answers = [
+        ask(Query::Delivery),
+        ask(Query::Status),
+        ask(Query::Posture { nonce: None }),
+        anna.0.property::<String>("delivery"),
+        anna.0.property::<String>("posture"),
+    ];
+    assert!(
+        answers[0].contains(&format!("127.0.0.1:{}", server.port)),
+        "{}",
+        answers[0]
+    );
+    for told in answers
+        .into_iter()
+        .chain(party.everything())
+        .chain(party.warnings())
+    {
+        assert!(!told.contains(PASSWORD), "{told}");
+    }
 }

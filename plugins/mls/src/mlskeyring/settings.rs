@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Claim;
 use crate::delivery::app::{AppDelivery, AppInbox};
-use crate::delivery::nats::{Files, NatsDelivery};
+use crate::delivery::nats::{self, Files, NatsDelivery};
 use crate::delivery::sqlite::SqliteDelivery;
 use crate::delivery::{Choice, Delivery, KEPT_CONTENT};
 use crate::identity::{OwnIdentity, Role};
@@ -193,7 +193,8 @@ impl Settings {
             own: Arc::new(own),
             store,
             delivery,
-            address: self.delivery.as_str().into(),
+            // Without the login: it is told to whoever asks the control socket.
+            address: nats::redacted(&self.delivery).into(),
             posture_file: set(&self.posture_file),
         };
         Ok(Prepared { parts, inbox })
