@@ -153,26 +153,6 @@ fn make(input: &mut Input) -> Log {
     }
 }
 
-/// What somebody who has no key does to it.
-fn change(bytes: &mut Vec<u8>, input: &mut Input) {
-    while !input.is_empty() {
-        let (what, at, value) = (input.u8(), usize::from(input.u16()), input.u8());
-        let at = at % (bytes.len() + 1);
-        let end = (at + usize::from(value)).min(bytes.len());
-        match what % 5 {
-            0 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= value),
-            1 => bytes.truncate(at),
-            2 => bytes.insert(at, value),
-            3 => drop(bytes.drain(at..end)),
-            _ => {
-                let part = bytes[at..end].to_vec();
-                let to = usize::from(input.u16()) % (bytes.len() + 1);
-                bytes.splice(to..to, part);
-            }
-        }
-    }
-}
-
 fn verify(folder: &Path, log: &Log, bytes: &[u8], seen: &mut Seen) {
     let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).expect("a folder to write to");
     write("log", bytes);
@@ -218,7 +198,7 @@ pub fn run(bytes: &[u8]) -> Seen {
             let folder = folder.as_ref().expect("a temporary folder");
             let log = make(&mut input);
             let mut changed = log.bytes.clone();
-            change(&mut changed, &mut input);
+            input.change(&mut changed);
             verify(folder.path(), &log, &changed, &mut seen);
         }),
     }

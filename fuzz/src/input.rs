@@ -22,4 +22,24 @@ impl<'a> Input<'a> {
         self.0 = rest;
         taken
     }
+
+    /// Does with the rest what somebody who has no key can do to a file.
+    pub fn change(&mut self, bytes: &mut Vec<u8>) {
+        while !self.is_empty() {
+            let (what, at, value) = (self.u8(), usize::from(self.u16()), self.u8());
+            let at = at % (bytes.len() + 1);
+            let end = (at + usize::from(value)).min(bytes.len());
+            match what % 5 {
+                0 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= value),
+                1 => bytes.truncate(at),
+                2 => bytes.insert(at, value),
+                3 => drop(bytes.drain(at..end)),
+                _ => {
+                    let part = bytes[at..end].to_vec();
+                    let to = usize::from(self.u16()) % (bytes.len() + 1);
+                    bytes.splice(to..to, part);
+                }
+            }
+        }
+    }
 }

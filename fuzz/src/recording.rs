@@ -175,25 +175,6 @@ fn make(place: &Place, input: &mut Input) -> Vec<u8> {
     lines
 }
 
-fn change(bytes: &mut Vec<u8>, input: &mut Input) {
-    while !input.is_empty() {
-        let (what, at, value) = (input.u8(), usize::from(input.u16()), input.u8());
-        let at = at % (bytes.len() + 1);
-        let end = (at + usize::from(value)).min(bytes.len());
-        match what % 5 {
-            0 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= value),
-            1 => bytes.truncate(at),
-            2 => bytes.insert(at, value),
-            3 => drop(bytes.drain(at..end)),
-            _ => {
-                let part = bytes[at..end].to_vec();
-                let to = usize::from(input.u16()) % (bytes.len() + 1);
-                bytes.splice(to..to, part);
-            }
-        }
-    }
-}
-
 /// Of a manifest that somebody changed those lines hold that are as they were, and no others.
 fn holds(place: &Place, made: &[u8], changed: &[u8], seen: &mut Seen) {
     let mut source = changed;
@@ -283,12 +264,12 @@ pub fn run(bytes: &[u8]) -> Seen {
             2 => {
                 let made = make(place, &mut input);
                 let mut changed = made.clone();
-                change(&mut changed, &mut input);
+                input.change(&mut changed);
                 recording(place, &made, &changed, &mut seen);
             }
             _ => {
                 let mut changed = place.manifest.clone();
-                change(&mut changed, &mut input);
+                input.change(&mut changed);
                 recording(place, &place.manifest, &changed, &mut seen);
             }
         }

@@ -215,7 +215,7 @@ pub enum Taken {
     /// So many chunks of so many are there.
     Part(MessageId, u32, u32),
     /// It is whole.
-    Whole(MessageId, Content),
+    Whole(Content),
     /// It was there already.
     Again,
 }
@@ -302,7 +302,7 @@ impl Inbox {
             self.whole.pop_front();
         }
         self.whole.push_back(id);
-        Content::read(&stream).map(|content| Taken::Whole(id, content))
+        Content::read(&stream).map(Taken::Whole)
     }
 
     /// Only these are still members.
@@ -341,7 +341,7 @@ mod tests {
             let cut = Cut::new([7; 16], &content, padding).unwrap();
             prop_assert_eq!(cut.chunk(cut.count()), None);
             let mut inbox = Inbox::default();
-            prop_assert_eq!(send(&mut inbox, leaf, &cut), Ok(Taken::Whole([7; 16], content)));
+            prop_assert_eq!(send(&mut inbox, leaf, &cut), Ok(Taken::Whole(content)));
             prop_assert!(inbox.unfinished.is_empty());
         }
 
@@ -386,7 +386,7 @@ mod tests {
             let cut = Cut::new([1; 16], &longest, padding).unwrap();
             assert_eq!(cut.count(), MAX_COUNT);
             let whole = send(&mut Inbox::default(), 0, &cut);
-            assert_eq!(whole, Ok(Taken::Whole([1; 16], longest.clone())));
+            assert_eq!(whole, Ok(Taken::Whole(longest.clone())));
         }
         let longer = content(vec![0; MAX_BODY + 1]);
         assert_eq!(longer.check(), Err(ContentError::TooLong(MAX_BODY + 1)));

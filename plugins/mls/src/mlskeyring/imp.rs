@@ -11,10 +11,10 @@
 //! NULL→READY loads the identity, opens state and delivery and announces the key source by a context; READY→PAUSED
 //! starts the room; PAUSED→READY leaves it.
 //!
-//! Locks: `settings`, `running`, `pads`, each for a moment and never two. Nothing is posted or emitted with one held.
+//! Locks: `settings`, `running`, `pads`, each for a moment and never two; a source pad's queue, also under `pads`. Nothing is posted or emitted with one held.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use gst::glib;
 use gst::glib::subclass::Signal;
@@ -26,7 +26,7 @@ use super::pads;
 use super::properties::properties;
 use super::settings::{MAX_SILENCE, Settings};
 use super::signals::signals;
-use super::{State, messages, structures};
+use super::{State, lock, messages, structures};
 use crate::control::ControlServer;
 use crate::delivery::KEPT_CONTENT;
 use crate::delivery::app::AppInbox;
@@ -63,10 +63,6 @@ pub struct MlsKeyring {
     pub(super) pads: Mutex<Pads>,
     /// Messages that no source pad had room for.
     pub(super) dropped: AtomicU64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[glib::object_subclass]

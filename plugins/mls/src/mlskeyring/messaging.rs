@@ -1,18 +1,15 @@
 //! What `mlskeyring` does with its message pads; what one of them does by itself is in [`pads`].
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::imp::{CAT, MlsKeyring};
+use super::lock;
 use super::pads::{self, MsgSink, MsgSrc, SayError};
 use crate::room::Said;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The pads that were asked for.
 #[derive(Default)]
@@ -127,7 +124,8 @@ impl MlsKeyring {
             }
             _ => {}
         }
-        gst::log!(CAT, obj = pad, "{event:?}");
+        // Not the event itself: its caps may name a file.
+        gst::log!(CAT, obj = pad, "{:?}", event.type_());
         true
     }
 
@@ -173,13 +171,11 @@ impl MlsKeyring {
                 of_mode.activate(element, pad, active)
             })
             .build();
-        let (open, playing) = {
-            let pads = lock(&self.pads);
-            (pads.open, pads.playing)
-        };
-        src.set_open(open);
-        src.set_playing(playing);
-        lock(&self.pads).srcs.push((pad.clone(), src));
+        // In one step: what changes afterwards finds it among the others.
+        let mut pads = lock(&self.pads);
+        src.set_open(pads.open);
+        src.set_playing(pads.playing);
+        pads.srcs.push((pad.clone(), src));
         pad
     }
 

@@ -9,6 +9,8 @@ mod settings;
 mod signals;
 mod structures;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use gst::glib;
 use gst::prelude::*;
 
@@ -24,6 +26,11 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         gst::Rank::NONE,
         MlsKeyring::static_type(),
     )
+}
+
+/// What is locked here is whole at every moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Weakest claim, as a property.

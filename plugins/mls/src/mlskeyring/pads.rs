@@ -8,13 +8,13 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 
 use gst::prelude::*;
 use gst_e2ee_common::message_caps::{caps_of, kind_of};
 use gst_e2ee_common::meta::SFrameMeta;
 
-use super::MlsKeyring;
+use super::{MlsKeyring, lock};
 use crate::content::{Content, MAX_BODY};
 use crate::room::Said;
 use crate::runner::{Answer, Asker};
@@ -28,10 +28,6 @@ pub const SRC: &str = "msg_src_%u";
 const MOST_BYTES: usize = 4 * MAX_BODY;
 /// Most messages that wait in front of a source pad.
 const MOST_MESSAGES: usize = 1024;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The answer for who does not wait any more.
 const ABORTED: &str = "flushing";

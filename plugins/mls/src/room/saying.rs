@@ -204,7 +204,6 @@ impl<S: Store> Room<S> {
             let why = "a recorder says nothing in a room".to_owned();
             return self.refuse("message", &by, GroupError::Refused(why));
         }
-        let name = self.saying.names.get(&author.identity.fingerprint).cloned();
         match self.saying.inbox.take(leaf, chunk) {
             Ok(Taken::Again) => Ok(()),
             Ok(Taken::Part(id, done, of)) => {
@@ -217,14 +216,12 @@ impl<S: Store> Room<S> {
                 });
                 Ok(())
             }
-            Ok(Taken::Whole(id, content)) => {
+            Ok(Taken::Whole(content)) => {
                 self.counters.messages_received += 1;
                 self.outputs.push_back(Output::Said(Box::new(Said {
-                    id,
                     epoch,
                     leaf,
                     sender: by,
-                    name,
                     content,
                 })));
                 Ok(())
@@ -333,16 +330,12 @@ impl<S: Store> Room<S> {
 /// A message that somebody said.
 #[derive(Debug)]
 pub struct Said {
-    /// Which one.
-    pub id: crate::content::MessageId,
     /// Epoch in which its last chunk was sealed.
     pub epoch: u64,
     /// Its author's leaf.
     pub leaf: u32,
     /// Its author's subject id.
     pub sender: String,
-    /// What its author calls itself.
-    pub name: Option<String>,
     /// What was said.
     pub content: Content,
 }

@@ -117,13 +117,11 @@ impl Sim {
         };
         let at = (status.group_id.clone(), status.epoch);
         match self.history.get(&at) {
-            // The keys tell whether it may be another one.
-            Some(known) if self.mole.is_some() && view.code != known.code => {
-                self.check_members(&status);
-                self.history.insert(at, view);
+            Some(known) if self.mole.is_none() || view.code == known.code => {
+                assert_eq!(view, *known, "{} in epoch {}", endpoint.id, status.epoch);
             }
-            Some(known) => assert_eq!(view, *known, "{} in epoch {}", endpoint.id, status.epoch),
-            None => {
+            // The first one, or another one: the keys tell whether that may be.
+            _ => {
                 self.check_members(&status);
                 self.history.insert(at, view);
             }
