@@ -209,8 +209,11 @@ impl Trio {
         loop {
             let mut stranger = self.servers[asked].stranger();
             let names = stranger.ask("$JS.API.STREAM.NAMES", "{}");
-            let name = names["streams"][0].as_str().unwrap_or_default();
-            let info = stranger.ask(&format!("$JS.API.STREAM.INFO.{name}"), "");
+            // While the cluster has no leader itself, nobody knows a stream.
+            let info = match names["streams"][0].as_str() {
+                Some(name) => stranger.ask(&format!("$JS.API.STREAM.INFO.{name}"), ""),
+                None => names,
+            };
             let leader = info["cluster"]["leader"]
                 .as_str()
                 .and_then(|name| name.strip_prefix('n'));

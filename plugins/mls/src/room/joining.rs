@@ -2,8 +2,10 @@
 
 use super::entries::hash;
 use super::group::{self, Group, GroupError};
-use super::{Command, Current, Event, Output, ROW_CURSOR, ROW_GROUP, Room, State, check_joined};
+use super::{Command, Current, Event, Output, ROW_CURSOR, ROW_GROUP, Room, Settings, State};
+use crate::identity::OwnIdentity;
 use crate::record::Record;
+use crate::rules;
 use crate::store::Store;
 
 /// The key package is appended again after so long, in milliseconds.
@@ -614,4 +616,32 @@ impl<S: Store> Room<S> {
         });
         [asked, rejoin, self.info_wanted].into_iter().flatten().min()
     }
+}
+
+/// A group that this endpoint did not see grow: is everything in it as if it had judged each step?
+fn check_joined(current: &Current, settings: &Settings, own: &OwnIdentity) -> Result<(), GroupError> {
+    let refuse = |why: String| Err(GroupError::Refused(why));
+    if !current.policy.room.is_of(&settings.room) {
+        return refuse(format!("a welcome into another room than {}", settings.room));
+    }
+    if let Err(error) = current.policy.validate() {
+        return refuse(format!("the room's policy contradicts itself: {error}"));
+    }
+    if let Some(root) = current
+        .policy
+        .roots
+        .iter()
+        .find(|root| !own.roots().contains(root))
+    {
+        return refuse(format!(
+            "the room trusts the CA {root}, which is not in ca-file: add its certificate there if you trust it too"
+        ));
+    }
+    rules::check_roster(&current.policy, &current.roster, current.time())
+        .map_err(|error| GroupError::Refused(error.to_string()))?;
+    let leaf = current.roster.get(&current.own());
+    if !leaf.is_some_and(|leaf| leaf.identity.same_as(own.identity())) {
+        return refuse("the own leaf has somebody else's certificate".into());
+    }
+    Ok(())
 }

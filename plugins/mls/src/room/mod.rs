@@ -19,6 +19,7 @@ mod saying;
 mod status;
 mod stuck;
 mod view;
+mod wishes;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,21 +31,21 @@ pub use group::{Group, GroupError, MLS_SUITE, POLICY_EXTENSION, Plan, TIME_EXTEN
 pub use saying::{MAX_NAME, Said, is_name};
 pub use status::{Counters, Member, State, Status};
 
-use gst_e2ee_common::room_state::{EscrowState, RoomState};
-
 use crate::content::Content;
-use crate::identity::{Fingerprint, Identity, OwnIdentity, Role};
+use crate::identity::{Fingerprint, Identity, OwnIdentity};
 use crate::policy::{Claim, Policy};
 use crate::record::Record;
 use crate::rules::{self, Roster};
 use crate::schedule::{EpochKeys, LeafInfo};
 use crate::store::Store;
 
-use committing::{Candidate, Pending, Wish};
+use committing::{Candidate, Pending};
 use joining::{ROW_REJOIN, Rejoin};
 use queue::Queue;
 use saying::Saying;
+use status::member_of;
 use stuck::Stuck;
+use wishes::Wish;
 
 /// The time, twice: what may jump is used for certificates only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -458,29 +459,6 @@ impl<S: Store> Room<S> {
         self.current.as_ref().map(|current| &current.policy)
     }
 
-    /// The room as this endpoint sees it.
-    pub fn status(&self) -> Status {
-        let current = self.current.as_ref();
-        let policy = current.map(|c| c.policy.clone());
-        Status {
-            state: self.state(),
-            room: self.settings.room.clone(),
-            group_id: current.map(|c| hex::encode(c.group.id())).unwrap_or_default(),
-            epoch: current.map(|c| c.group.epoch()).unwrap_or_default(),
-            epoch_code: current.map(code_of).unwrap_or_default(),
-            members: current.map(|c| self.members_of(c)).unwrap_or_default(),
-            policy_digest: policy
-                .as_ref()
-                .map(|p| hex::encode(p.digest()))
-                .unwrap_or_default(),
-            accepted: policy.as_ref().is_some_and(|p| p.claim <= self.settings.accept),
-            policy,
-            accept: self.settings.accept,
-            recording_since: self.recording_since,
-            counters: self.counters.clone(),
-        }
-    }
-
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
@@ -680,89 +658,8 @@ impl<S: Store> Room<S> {
             room: self.room_state(current),
         })
     }
-
-    fn members_of(&self, current: &Current) -> Vec<Member> {
-        let members = current.roster.iter().map(|(leaf, of)| {
-            let own = *leaf == current.own();
-            Member {
-                name: self.name_of(&of.identity.fingerprint, own),
-                ..member_of(*leaf, &of.identity, own)
-            }
-        });
-        members.collect()
-    }
-
-    /// What the key source says of the present epoch.
-    fn room_state(&self, current: &Current) -> RoomState {
-        let (policy, own) = (&current.policy, self.own.identity());
-        let is_recorder = own.is_recorder()
-            && policy.trusts(own)
-            && policy.admits_as(Role::Recorder, own)
-            && !policy.denies(own);
-        RoomState {
-            epoch: current.group.epoch(),
-            room_id: Some(hex::encode(current.group.id())),
-            claim: Some(policy.claim.to_string()),
-            recording: Some(policy.recording),
-            recorder: Some(is_recorder),
-            leaf: Some(current.own()),
-            members: u32::try_from(current.roster.len()).ok(),
-            consent: policy.consent.clone(),
-            recipients: Some(policy.recipients.iter().map(ToString::to_string).collect()),
-            escrow: policy.escrow.as_ref().map(|escrow| EscrowState {
-                fingerprint: escrow.fingerprint.to_string(),
-                m: escrow.m.into(),
-                n: escrow.n.into(),
-            }),
-            retention_days: policy.retention_days,
-            policy_digest: Some(hex::encode(policy.digest())),
-            // What the key source knows by itself.
-            standing: None,
-            certificates: Vec::new(),
-        }
-    }
 }
 
 fn code_of(current: &Current) -> String {
     crate::codes::epoch_code(current.group.epoch_authenticator())
-}
-
-fn member_of(leaf: u32, identity: &Identity, own: bool) -> Member {
-    Member {
-        leaf,
-        id: identity.subject.clone(),
-        operator: identity.operator.clone(),
-        roles: identity.roles.clone(),
-        fingerprint: identity.fingerprint.to_string(),
-        own,
-        name: None,
-    }
-}
-
-/// A group that this endpoint did not see grow: is everything in it as if it had judged each step?
-fn check_joined(current: &Current, settings: &Settings, own: &OwnIdentity) -> Result<(), GroupError> {
-    let refuse = |why: String| Err(GroupError::Refused(why));
-    if !current.policy.room.is_of(&settings.room) {
-        return refuse(format!("a welcome into another room than {}", settings.room));
-    }
-    if let Err(error) = current.policy.validate() {
-        return refuse(format!("the room's policy contradicts itself: {error}"));
-    }
-    if let Some(root) = current
-        .policy
-        .roots
-        .iter()
-        .find(|root| !own.roots().contains(root))
-    {
-        return refuse(format!(
-            "the room trusts the CA {root}, which is not in ca-file: add its certificate there if you trust it too"
-        ));
-    }
-    rules::check_roster(&current.policy, &current.roster, current.time())
-        .map_err(|error| GroupError::Refused(error.to_string()))?;
-    let leaf = current.roster.get(&current.own());
-    if !leaf.is_some_and(|leaf| leaf.identity.same_as(own.identity())) {
-        return refuse("the own leaf has somebody else's certificate".into());
-    }
-    Ok(())
 }

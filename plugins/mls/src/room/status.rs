@@ -1,6 +1,11 @@
 //! What a person or a program may know of a room from one endpoint's view. Nothing here is secret.
 
+use gst_e2ee_common::room_state::{EscrowState, RoomState};
 use serde::{Deserialize, Serialize};
+
+use super::{Current, Room, code_of};
+use crate::identity::{Identity, Role};
+use crate::store::Store;
 
 /// Where this endpoint stands with its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +33,7 @@ pub struct Member {
     /// Organisation that operates this endpoint, where the certificate names one.
     pub operator: Option<String>,
     /// Certified roles: `participant`, `recorder`, or both.
-    pub roles: Vec<crate::identity::Role>,
+    pub roles: Vec<Role>,
     /// SHA-256 of the certificate, hex.
     pub fingerprint: String,
     /// Is this the endpoint itself?
@@ -89,4 +94,82 @@ pub struct Counters {
     /// Messages of others, whole.
     #[serde(default)]
     pub messages_received: u64,
+}
+
+impl<S: Store> Room<S> {
+    /// The room as this endpoint sees it.
+    pub fn status(&self) -> Status {
+        let current = self.current.as_ref();
+        let policy = current.map(|c| c.policy.clone());
+        Status {
+            state: self.state(),
+            room: self.settings.room.clone(),
+            group_id: current.map(|c| hex::encode(c.group.id())).unwrap_or_default(),
+            epoch: current.map(|c| c.group.epoch()).unwrap_or_default(),
+            epoch_code: current.map(code_of).unwrap_or_default(),
+            members: current.map(|c| self.members_of(c)).unwrap_or_default(),
+            policy_digest: policy
+                .as_ref()
+                .map(|p| hex::encode(p.digest()))
+                .unwrap_or_default(),
+            accepted: policy.as_ref().is_some_and(|p| p.claim <= self.settings.accept),
+            policy,
+            accept: self.settings.accept,
+            recording_since: self.recording_since,
+            counters: self.counters.clone(),
+        }
+    }
+
+    fn members_of(&self, current: &Current) -> Vec<Member> {
+        let members = current.roster.iter().map(|(leaf, of)| {
+            let own = *leaf == current.own();
+            Member {
+                name: self.name_of(&of.identity.fingerprint, own),
+                ..member_of(*leaf, &of.identity, own)
+            }
+        });
+        members.collect()
+    }
+
+    /// What the key source says of the present epoch.
+    pub(super) fn room_state(&self, current: &Current) -> RoomState {
+        let (policy, own) = (&current.policy, self.own.identity());
+        let is_recorder = own.is_recorder()
+            && policy.trusts(own)
+            && policy.admits_as(Role::Recorder, own)
+            && !policy.denies(own);
+        RoomState {
+            epoch: current.group.epoch(),
+            room_id: Some(hex::encode(current.group.id())),
+            claim: Some(policy.claim.to_string()),
+            recording: Some(policy.recording),
+            recorder: Some(is_recorder),
+            leaf: Some(current.own()),
+            members: u32::try_from(current.roster.len()).ok(),
+            consent: policy.consent.clone(),
+            recipients: Some(policy.recipients.iter().map(ToString::to_string).collect()),
+            escrow: policy.escrow.as_ref().map(|escrow| EscrowState {
+                fingerprint: escrow.fingerprint.to_string(),
+                m: escrow.m.into(),
+                n: escrow.n.into(),
+            }),
+            retention_days: policy.retention_days,
+            policy_digest: Some(hex::encode(policy.digest())),
+            // What the key source knows by itself.
+            standing: None,
+            certificates: Vec::new(),
+        }
+    }
+}
+
+pub(super) fn member_of(leaf: u32, identity: &Identity, own: bool) -> Member {
+    Member {
+        leaf,
+        id: identity.subject.clone(),
+        operator: identity.operator.clone(),
+        roles: identity.roles.clone(),
+        fingerprint: identity.fingerprint.to_string(),
+        own,
+        name: None,
+    }
 }
