@@ -113,6 +113,7 @@ impl Clinic {
             policy: Some(policy),
             accept: Claim::Escrow,
             accepted: true,
+            verified: false,
             recording_since: (claim != Claim::Strict).then_some(NOW - 60),
             counters: Counters::default(),
         }
@@ -131,6 +132,7 @@ fn member(leaf: u32, identity: &Identity, own: &Identity) -> Member {
         roles: identity.roles.clone(),
         fingerprint: identity.fingerprint.to_string(),
         own: identity.fingerprint == own.fingerprint,
+        verified: false,
         name: None,
     }
 }
@@ -140,7 +142,6 @@ fn options() -> Options {
         now: NOW,
         lifetime: 600,
         nonce: None,
-        verified: false,
         mls_suite: 1,
     }
 }

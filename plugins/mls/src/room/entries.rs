@@ -105,6 +105,10 @@ impl<S: Store> Room<S> {
                 Ok(())
             }
             Record::GroupInfo(bytes) => self.info_entry(&bytes),
+            Record::Content(message) if self.stuck.is_some() => {
+                self.hold_content(hash(bytes), message);
+                Ok(())
+            }
             Record::Content(message) => self.content_entry(hash(bytes), &message),
         }
     }
@@ -209,9 +213,11 @@ impl<S: Store> Room<S> {
                 self.ask_for_a_turn()?;
                 self.say_ready()
             }
-            Err(GroupError::OnlyHere { reason, author }) => self.cannot_follow(&reason, author.as_deref()),
+            Err(GroupError::OnlyHere { reason, author }) => {
+                self.cannot_follow((sequence, hash), &reason, author.as_deref())
+            }
             Err(error @ GroupError::MissingProposal) if self.unread_proposal => {
-                self.cannot_follow(&error.to_string(), None)
+                self.cannot_follow((sequence, hash), &error.to_string(), None)
             }
             Err(GroupError::NotForUs) => {
                 // Authored by this leaf, but not in this life: nobody else may hold its key.

@@ -9,6 +9,7 @@
 
 mod command;
 mod committing;
+mod compared;
 mod entries;
 mod event;
 mod group;
@@ -250,6 +251,8 @@ pub struct Room<S: Store> {
 
     stuck: Option<Stuck>,
     rejoin: Option<Rejoin>,
+    /// Nobody helped: not before this is it tried again without being asked for.
+    rejoin_not_before: u64,
     suspected_clone: Option<u64>,
     /// Was there a proposal of this leaf's in this epoch that is not known here?
     unread_proposal: bool,
@@ -261,6 +264,8 @@ pub struct Room<S: Store> {
 
     saying: Saying,
 
+    /// Certificates of those whom people have verified.
+    compared: BTreeSet<Fingerprint>,
     heard: BTreeMap<u32, u64>,
     ready: BTreeSet<u32>,
     /// When the present epoch began here.
@@ -321,12 +326,14 @@ impl<S: Store> Room<S> {
             suspects: BTreeSet::new(),
             stuck: None,
             rejoin: None,
+            rejoin_not_before: 0,
             suspected_clone: None,
             unread_proposal: false,
             info_wanted: None,
             info_asked: 0,
             info_insists: false,
             saying: Saying::default(),
+            compared: BTreeSet::new(),
             heard: BTreeMap::new(),
             ready: BTreeSet::new(),
             epoch_since: 0,

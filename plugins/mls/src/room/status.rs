@@ -38,6 +38,9 @@ pub struct Member {
     pub fingerprint: String,
     /// Is this the endpoint itself?
     pub own: bool,
+    /// Did people at this endpoint compare codes with it, and were they equal?
+    #[serde(default)]
+    pub verified: bool,
     /// What it calls itself in the room: nobody has certified that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -66,6 +69,9 @@ pub struct Status {
     pub accept: crate::policy::Claim,
     /// Does the room's claim meet `accept`?
     pub accepted: bool,
+    /// Did people at this endpoint compare codes with everybody else in the room?
+    #[serde(default)]
+    pub verified: bool,
     /// Unix time in seconds at which the recording state last changed in this endpoint's view.
     pub recording_since: Option<u64>,
     /// What was counted since the start.
@@ -115,6 +121,7 @@ impl<S: Store> Room<S> {
             accepted: policy.as_ref().is_some_and(|p| p.claim <= self.settings.accept),
             policy,
             accept: self.settings.accept,
+            verified: current.is_some_and(|c| self.all_compared(c)),
             recording_since: self.recording_since,
             counters: self.counters.clone(),
         }
@@ -124,6 +131,7 @@ impl<S: Store> Room<S> {
         let members = current.roster.iter().map(|(leaf, of)| {
             let own = *leaf == current.own();
             Member {
+                verified: self.is_compared(&of.identity),
                 name: self.name_of(&of.identity.fingerprint, own),
                 ..member_of(*leaf, &of.identity, own)
             }
@@ -170,6 +178,7 @@ pub(super) fn member_of(leaf: u32, identity: &Identity, own: bool) -> Member {
         roles: identity.roles.clone(),
         fingerprint: identity.fingerprint.to_string(),
         own,
+        verified: false,
         name: None,
     }
 }
