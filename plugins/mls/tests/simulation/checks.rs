@@ -218,21 +218,27 @@ impl Sim {
         let life = self.nodes[speaker].lives;
         self.speak(speaker);
         let number = self.nodes[speaker].said;
-        // Who crashes now is back within 40 s, and hears it then.
-        self.run_for(60_000);
+        // Who crashes meanwhile is back within 40 s, and hears it then.
+        let hears = |sim: &Self, member: &usize| {
+            let by = &sim.world.endpoints[speaker].id;
+            sim.nodes[*member].heard.get(by) == Some(&number)
+        };
+        for _ in 0..3 {
+            self.run_for(60_000);
+            if members.iter().all(|member| hears(self, member)) {
+                break;
+            }
+        }
         // What was not said yet goes with its speaker.
         if self.nodes[speaker].lives != life {
             return;
         }
-        let by = &self.world.endpoints[speaker].id;
         for member in members {
-            let heard = self.nodes[member].heard.get(by);
-            assert_eq!(
-                heard,
-                Some(&number),
-                "{} heard of {by}",
-                self.world.endpoints[member].id
+            let (id, by) = (
+                &self.world.endpoints[member].id,
+                &self.world.endpoints[speaker].id,
             );
+            assert!(hears(self, &member), "{id} did not hear what {by} said last");
         }
     }
 
