@@ -193,8 +193,9 @@ fn a_read_only_state_directory_refuses_to_start_and_says_why() {
         // Where the plugins were built it may not get at them.
         let plugins = sandbox.path("plugins");
         fs::create_dir(&plugins).unwrap();
-        let library = "libgstsframe.so";
-        fs::copy(staged_plugins().join(library), plugins.join(library)).unwrap();
+        for library in ["libgstsframe.so", "libgstrtpsframe.so"] {
+            fs::copy(staged_plugins().join(library), plugins.join(library)).unwrap();
+        }
         let gst_launch = command;
         command = sandbox.command("setpriv");
         command.env("GST_PLUGIN_PATH", &plugins);
