@@ -4,7 +4,7 @@ use super::*;
 use crate::identity::issue::{Authority, Subject, Validity};
 use crate::identity::{IdentityKey, OwnIdentity};
 use crate::policy::{Admission, Policy, Right, Rights, Who};
-use crate::room::Counters;
+use crate::room::{Counters, member_of};
 use serde_json::{Value, json};
 
 const NOW: u64 = 1_800_000_000;
@@ -107,7 +107,10 @@ impl Clinic {
             epoch_code: crate::codes::epoch_code(&[5; 32]),
             members: identities
                 .iter()
-                .map(|(leaf, one)| member(*leaf, one.identity(), own.identity()))
+                .map(|(leaf, one)| {
+                    let one = one.identity();
+                    member_of(*leaf, one, one.fingerprint == own.identity().fingerprint)
+                })
                 .collect(),
             policy_digest: hex::encode(policy.digest()),
             policy: Some(policy),
@@ -121,19 +124,6 @@ impl Clinic {
 
     fn verifier(&self) -> (Vec<Fingerprint>, u64) {
         (vec![self.ca.fingerprint()], NOW)
-    }
-}
-
-fn member(leaf: u32, identity: &Identity, own: &Identity) -> Member {
-    Member {
-        leaf,
-        id: identity.subject.clone(),
-        operator: identity.operator.clone(),
-        roles: identity.roles.clone(),
-        fingerprint: identity.fingerprint.to_string(),
-        own: identity.fingerprint == own.fingerprint,
-        verified: false,
-        name: None,
     }
 }
 
@@ -305,7 +295,7 @@ fn a_report_does_not_outlive_its_signers_certificate() {
     };
     let alice = clinic.identity_within("alice", &[Role::Participant], 11, validity);
     let mut status = clinic.status(Claim::Strict, &alice);
-    status.members[0] = member(0, alice.identity(), alice.identity());
+    status.members[0] = member_of(0, alice.identity(), true);
     let signed = Signed::new(&status, &alice, &options()).unwrap();
     assert_eq!(signed.unverified().unwrap().expires_at, until);
 }

@@ -3,7 +3,7 @@
 //! What was compared are identity keys, so it holds for a certificate for as long as this process runs, whatever epochs
 //! come; whoever is new in the room is not verified.
 
-use super::{Current, Room, code_of};
+use super::{Room, code_of};
 use crate::codes::{IdentityKey, pair_code};
 use crate::identity::Identity;
 use crate::store::Store;
@@ -56,20 +56,5 @@ impl<S: Store> Room<S> {
             }
         }
         Ok(())
-    }
-
-    /// Did people verify this member?
-    pub(super) fn is_compared(&self, identity: &Identity) -> bool {
-        self.compared.contains(&identity.fingerprint)
-    }
-
-    /// Did people verify everybody else in the room?
-    pub(super) fn all_compared(&self, current: &Current) -> bool {
-        let own = current.own();
-        current.roster.len() > 1
-            && current
-                .roster
-                .iter()
-                .all(|(leaf, of)| *leaf == own || self.is_compared(&of.identity))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::entries::hash;
 use super::group::{self, Group, GroupError};
+use super::stuck::Held;
 use super::{Command, Current, Event, Output, ROW_CURSOR, ROW_GROUP, Room, Settings, State};
 use crate::identity::OwnIdentity;
 use crate::record::Record;
@@ -509,7 +510,12 @@ impl<S: Store> Room<S> {
         match &mut rejoin.commit {
             // The old group's commits: kept for the case that nobody could follow the first of them.
             None if self.stuck.is_some() => {
-                self.hold(sequence, hash, commit, epoch);
+                self.hold(Held::Commit {
+                    sequence,
+                    hash,
+                    epoch,
+                    commit: commit.to_vec(),
+                });
                 Ok(())
             }
             None if rejoin.follows => self.commit_here(sequence, hash, commit),

@@ -30,6 +30,7 @@ pub use command::Command;
 pub use event::Event;
 pub use group::{Group, GroupError, MLS_SUITE, POLICY_EXTENSION, Plan, TIME_EXTENSION};
 pub use saying::{MAX_NAME, Said, is_name};
+pub(crate) use status::member_of;
 pub use status::{Counters, Member, State, Status};
 
 use crate::content::Content;
@@ -44,7 +45,6 @@ use committing::{Candidate, Pending};
 use joining::{ROW_REJOIN, Rejoin};
 use queue::Queue;
 use saying::Saying;
-use status::member_of;
 use stuck::Stuck;
 use wishes::Wish;
 

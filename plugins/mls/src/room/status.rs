@@ -107,13 +107,15 @@ impl<S: Store> Room<S> {
     pub fn status(&self) -> Status {
         let current = self.current.as_ref();
         let policy = current.map(|c| c.policy.clone());
+        let members = current.map(|c| self.members_of(c)).unwrap_or_default();
         Status {
             state: self.state(),
             room: self.settings.room.clone(),
             group_id: current.map(|c| hex::encode(c.group.id())).unwrap_or_default(),
             epoch: current.map(|c| c.group.epoch()).unwrap_or_default(),
             epoch_code: current.map(code_of).unwrap_or_default(),
-            members: current.map(|c| self.members_of(c)).unwrap_or_default(),
+            verified: members.len() > 1 && members.iter().all(|member| member.own || member.verified),
+            members,
             policy_digest: policy
                 .as_ref()
                 .map(|p| hex::encode(p.digest()))
@@ -121,7 +123,6 @@ impl<S: Store> Room<S> {
             accepted: policy.as_ref().is_some_and(|p| p.claim <= self.settings.accept),
             policy,
             accept: self.settings.accept,
-            verified: current.is_some_and(|c| self.all_compared(c)),
             recording_since: self.recording_since,
             counters: self.counters.clone(),
         }
@@ -131,7 +132,7 @@ impl<S: Store> Room<S> {
         let members = current.roster.iter().map(|(leaf, of)| {
             let own = *leaf == current.own();
             Member {
-                verified: self.is_compared(&of.identity),
+                verified: self.compared.contains(&of.identity.fingerprint),
                 name: self.name_of(&of.identity.fingerprint, own),
                 ..member_of(*leaf, &of.identity, own)
             }
@@ -170,7 +171,7 @@ impl<S: Store> Room<S> {
     }
 }
 
-pub(super) fn member_of(leaf: u32, identity: &Identity, own: bool) -> Member {
+pub(crate) fn member_of(leaf: u32, identity: &Identity, own: bool) -> Member {
     Member {
         leaf,
         id: identity.subject.clone(),

@@ -3,6 +3,7 @@
 //! out. That must be known for certain: whoever takes one for the other is in a room of its own.
 
 use std::collections::BTreeMap;
+use std::mem::discriminant;
 
 use super::group::GroupError;
 use super::{Event, Room};
@@ -16,8 +17,10 @@ const HELD_CONTENTS: usize = 64;
 
 /// A commit of this epoch is authentic, and cannot be processed here.
 pub(super) struct Stuck {
-    /// Where it stands in the log, and its record's hash.
-    place: (u64, [u8; 32]),
+    /// Where it stands in the log.
+    sequence: u64,
+    /// Its record's hash.
+    hash: [u8; 32],
     /// Its author's leaf, where that is known.
     author: Option<u32>,
     /// Who said that it cannot follow it either, and where in the log that stands.
@@ -33,7 +36,7 @@ pub(super) struct Stuck {
 
 /// What waits, in the log's order: where the commit is left out, one behind it may end the epoch, and what was said behind
 /// that one is then said to nobody.
-enum Held {
+pub(super) enum Held {
     Commit {
         sequence: u64,
         hash: [u8; 32],
@@ -50,7 +53,8 @@ impl<S: Store> Room<S> {
     /// A commit that is fine for others, perhaps, and not here: nothing is sealed until it is known.
     pub(super) fn cannot_follow(
         &mut self,
-        place: (u64, [u8; 32]),
+        sequence: u64,
+        hash: [u8; 32],
         reason: &str,
         author: Option<&[u8]>,
     ) -> Result<(), GroupError> {
@@ -62,7 +66,8 @@ impl<S: Store> Room<S> {
         let mut leaves = roster.into_iter().flatten();
         let author = leaves.find(|(_, leaf)| Some(&leaf.identity.public_key[..]) == author);
         self.stuck = Some(Stuck {
-            place,
+            sequence,
+            hash,
             author: author.map(|(leaf, _)| *leaf),
             said: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -73,46 +78,40 @@ impl<S: Store> Room<S> {
         self.check_all_stuck()
     }
 
-    pub(super) fn hold(&mut self, sequence: u64, hash: [u8; 32], commit: &[u8], epoch: u64) {
+    /// Keeps what waits, if there are not too many of its kind.
+    pub(super) fn hold(&mut self, held: Held) {
         let present = self.current.as_ref().map(|current| current.group.epoch());
         let Some(stuck) = &mut self.stuck else { return };
-        if Some(epoch) > present {
-            stuck.later = sequence;
-        }
-        let commits = stuck
+        let most = match &held {
+            Held::Commit { sequence, epoch, .. } => {
+                if Some(*epoch) > present {
+                    stuck.later = *sequence;
+                }
+                HELD
+            }
+            Held::Content { .. } => HELD_CONTENTS,
+        };
+        let kind = discriminant(&held);
+        if stuck
             .held
             .iter()
-            .filter(|held| matches!(held, Held::Commit { .. }));
-        if commits.count() < HELD {
-            stuck.held.push(Held::Commit {
-                sequence,
-                hash,
-                epoch,
-                commit: commit.to_vec(),
-            });
-        }
-    }
-
-    pub(super) fn hold_content(&mut self, hash: [u8; 32], message: Vec<u8>) {
-        let Some(stuck) = &mut self.stuck else { return };
-        let contents = stuck
-            .held
-            .iter()
-            .filter(|held| matches!(held, Held::Content { .. }));
-        if contents.count() < HELD_CONTENTS {
-            stuck.held.push(Held::Content { hash, message });
+            .filter(|held| discriminant(*held) == kind)
+            .count()
+            < most
+        {
+            stuck.held.push(held);
         }
     }
 
     /// Which commit this endpoint cannot follow: its record's hash.
     pub(super) fn stuck_at(&self) -> Option<[u8; 32]> {
-        self.stuck.as_ref().map(|stuck| stuck.place.1)
+        self.stuck.as_ref().map(|stuck| stuck.hash)
     }
 
     /// A member says that it cannot follow the commit with this record's hash. Of another one that says nothing: it may
     /// have left that one out since, and follow this one.
     pub(super) fn somebody_stuck(&mut self, leaf: u32, hash: &[u8]) {
-        if let Some(stuck) = self.stuck.as_mut().filter(|stuck| stuck.place.1 == hash) {
+        if let Some(stuck) = self.stuck.as_mut().filter(|stuck| stuck.hash == hash) {
             stuck.said.insert(leaf, self.cursor);
         }
     }
@@ -155,12 +154,7 @@ impl<S: Store> Room<S> {
         });
         for held in left_out.held {
             match held {
-                Held::Commit {
-                    sequence,
-                    hash,
-                    epoch,
-                    commit,
-                } if self.stuck.is_some() => self.hold(sequence, hash, &commit, epoch),
+                Held::Commit { .. } if self.stuck.is_some() => self.hold(held),
                 Held::Commit {
                     sequence,
                     hash,
@@ -171,12 +165,12 @@ impl<S: Store> Room<S> {
                     if let Some(stuck) = &mut self.stuck {
                         // Who had no state after this commit, too, could not follow it either. Of one that came later, it
                         // may have come in by it.
-                        let lost = left_out.lost.iter().filter(|(_, at)| **at > stuck.place.0);
+                        let lost = left_out.lost.iter().filter(|(_, at)| **at > stuck.sequence);
                         stuck.lost.extend(lost.map(|(leaf, at)| (*leaf, *at)));
                     }
                 }
-                Held::Content { hash, message } if self.stuck.is_some() => self.hold_content(hash, message),
-                Held::Content { hash, message } => self.content_entry(hash, &message)?,
+                // Waits again, where one of the commits before it cannot be followed either.
+                Held::Content { hash, message } => self.content_entry(hash, message)?,
             }
         }
         self.check_all_stuck()
