@@ -17,6 +17,7 @@
 pub mod access;
 pub mod attestation;
 pub mod audit;
+pub mod breakglass;
 pub mod bundle;
 pub mod compliancesink;
 pub mod consent;
