@@ -7,6 +7,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use age::x25519::Identity;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -121,7 +122,7 @@ pub fn identities(path: &Path) -> Result<Vec<Identity>, AccessError> {
 #[derive(Debug)]
 pub struct Opening {
     index: Index,
-    log: Log,
+    log: Arc<Log>,
     shortened: Option<OpenError>,
 }
 
@@ -157,7 +158,7 @@ impl Opening {
         }
         Ok(Self {
             index,
-            log,
+            log: Arc::new(log),
             shortened,
         })
     }
@@ -174,7 +175,7 @@ impl Opening {
     }
 
     /// The recording's log.
-    pub(crate) fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
@@ -286,7 +287,7 @@ impl From<LogError> for Begin {
 /// An access that is in the log, and goes on.
 #[derive(Debug)]
 pub struct Access {
-    log: Log,
+    log: Arc<Log>,
     id: Id,
     recording: RecordingId,
 }

@@ -88,7 +88,7 @@ mod tests {
         let signature = Signature([0; 64]);
         for bytes in [[0; 32], [0xff; 32]] {
             assert!(!PublicKey(bytes).verifies("manifest", b"", &signature));
-            assert!(!PublicKey(bytes).can_verify());
         }
+        assert!(!PublicKey([0; 32]).can_verify());
     }
 }

@@ -28,11 +28,15 @@ pub mod ask;
 pub mod check;
 pub mod custodian;
 pub mod decision;
+pub mod drill;
 pub mod grant;
 mod history;
 pub mod judge;
 pub mod release;
 pub mod request;
+
+#[cfg(test)]
+mod tests;
 
 /// Longest time that a request may be open, in milliseconds: seven days.
 pub const MAX_LIFETIME: u64 = 7 * 24 * 60 * 60 * 1000;

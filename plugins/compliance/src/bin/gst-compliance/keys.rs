@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use gstcompliance::audit::Id;
+use gstcompliance::breakglass::custodian::{FileKey, public};
 use gstcompliance::bundle::holders::fingerprint;
 use gstcompliance::bundle::{DEALER_FILE, Escrow, Holders, Recipients, dealer, prepare};
 use gstcompliance::signing::Signer;
@@ -18,6 +20,22 @@ pub enum Keys {
     /// With --recipients, EACH recipient can open EACH of these recordings alone, unlogged, with the plain age tool.
     /// Where that is not acceptable, use --escrow: then only M of N custodians can, together.
     Prepare(Prepare),
+    /// Print a custodian's line for the file of custodians: the public halves of the custodian's key. Run it on the custodian's
+    /// own machine, and send the line to whoever makes the keys.
+    ///
+    /// The key is an age identity (age-keygen -o FILE) that the custodian keeps, and a copy of it in a safe place. It opens
+    /// shares, and the key that signs decisions is derived from it.
+    Custodian(Custodian),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Custodian {
+    /// The custodian's age identity, readable for its owner only.
+    #[arg(long, value_name = "FILE")]
+    identity: PathBuf,
+    /// The id under which the same person would ask for a recording: nobody approves their own request.
+    #[arg(long, value_name = "ID")]
+    person: Option<Id>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -26,7 +44,8 @@ pub struct Prepare {
     /// Who can open the recordings, each alone: one age recipient a line (age1…, X25519), # comments.
     #[arg(long, value_name = "FILE")]
     recipients: Option<PathBuf>,
-    /// Who can open them together: the first line is `2 of 3`, then three custodians, one age recipient a line.
+    /// Who can open them together: the first line is `2 of 3`, then three custodians, each as `keys custodian` prints it. Keep
+    /// this file: requests are approved and recordings opened with it.
     #[arg(long, value_name = "FILE")]
     escrow: Option<PathBuf>,
     /// How many bundles. Each recording uses one up.
@@ -44,6 +63,11 @@ impl Keys {
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Prepare(prepare) => prepare.run(),
+            Self::Custodian(custodian) => {
+                let key = FileKey::read(&custodian.identity)?;
+                println!("{}", public(&key, custodian.person));
+                Ok(())
+            }
         }
     }
 }
