@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! compliancesink ── gate        may this frame be kept? (room, consent)       compliancesrc ── access   log first, then keys
-//!       │           consent     what a FHIR Consent permits                         │
+//!       │           consent     what a FHIR Consent permits                         │     └─ breakglass   M of N custodians
 //!       ├────────── matroska    members begin at Clusters   ────────────────────────┤
 //!       ├────────── recording   what lies on disk: signed, sealed, whole or not ────┤
 //!       │              └─ bundle   keys, made elsewhere                             │

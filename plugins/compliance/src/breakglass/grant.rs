@@ -179,27 +179,29 @@ impl Desk<'_> {
 
     /// Puts what was judged into the log, each custodian's decision once however often it is brought.
     fn log_judged(&self, asked: &Asked, history: &History, custodians: &Escrow) -> Result<(), GrantError> {
-        let mut entries = Vec::new();
+        let mut events = Vec::new();
         for approval in &self.judged.approvals {
             let custodian = Id::new(&approval.custodian.to_string())?;
-            if history.has_decision(&asked.access, &custodian) {
-                continue;
-            }
             let share = custodians.find(&approval.custodian).map_or(0, |(share, _)| share);
-            entries.push(self.entry(Event::AccessApproved {
-                access: asked.access.clone(),
-                custodian,
+            let access = asked.access.clone();
+            let event = Event::AccessApproved {
+                access,
+                custodian: custodian.clone(),
                 share: share.into(),
-            }));
+            };
+            events.push((custodian, event));
         }
         for denial in &self.judged.denials {
             let by = Id::new(&denial.custodian.to_string())?;
-            entries.push(self.entry(Event::AccessDenied {
+            let event = Event::AccessDenied {
                 access: asked.access.clone(),
-                by,
+                by: by.clone(),
                 reason: denial.reason.clone(),
-            }));
+            };
+            events.push((by, event));
         }
+        events.retain(|(by, event)| !history.has(&asked.access, by, event.kind()));
+        let mut entries: Vec<_> = events.into_iter().map(|(_, event)| self.entry(event)).collect();
         for (_, misuse) in &self.judged.misuses {
             entries.push(self.denied(&asked.access, misuse)?);
         }

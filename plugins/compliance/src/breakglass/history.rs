@@ -11,7 +11,7 @@ use crate::ids::RecordingId;
 pub struct History {
     asked: Vec<Asked>,
     opened: BTreeSet<String>,
-    decided: BTreeSet<(String, String)>,
+    decided: BTreeSet<(String, String, &'static str)>,
 }
 
 impl History {
@@ -22,6 +22,7 @@ impl History {
             if entry.recording != Some(recording) {
                 return;
             }
+            let kind = entry.event.kind();
             match &entry.event {
                 Event::AccessRequested { .. } => history.asked.extend(Asked::of(&entry).ok()),
                 Event::AccessOpened { access, .. } => {
@@ -29,16 +30,16 @@ impl History {
                 }
                 Event::AccessApproved {
                     access, custodian, ..
-                } => history.decision(access, custodian),
-                Event::AccessDenied { access, by, .. } => history.decision(access, by),
+                } => history.decision(access, custodian, kind),
+                Event::AccessDenied { access, by, .. } => history.decision(access, by, kind),
                 _ => {}
             }
         })?;
         Ok(history)
     }
 
-    fn decision(&mut self, access: &Id, by: &Id) {
-        self.decided.insert((access.to_string(), by.to_string()));
+    fn decision(&mut self, access: &Id, by: &Id, kind: &'static str) {
+        self.decided.insert((access.to_string(), by.to_string(), kind));
     }
 
     /// The requests, in the order of the log.
@@ -51,8 +52,8 @@ impl History {
         self.opened.contains(access.as_str())
     }
 
-    /// Stands a decision of this custodian there already?
-    pub fn has_decision(&self, access: &Id, by: &Id) -> bool {
-        self.decided.contains(&(access.to_string(), by.to_string()))
+    /// Stands an event of this kind there already, of this request and custodian?
+    pub fn has(&self, access: &Id, by: &Id, kind: &'static str) -> bool {
+        self.decided.contains(&(access.to_string(), by.to_string(), kind))
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use age::x25519::Recipient;
 
-use crate::recording::{OpenError, Reader, TrackId, export};
+use crate::recording::{Index, OpenError, Reader, TrackId, TrackInfo, export};
 
 /// Why a track did not come out.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,22 @@ pub fn folder(path: &Path) -> Result<(), ReleaseError> {
     made.map_err(io(path))
 }
 
+/// The same, where no file is in the way of what comes out: a request is used up before the first one is made.
+pub fn folder_for(index: &Index, path: &Path) -> Result<(), ReleaseError> {
+    folder(path)?;
+    for track in index.tracks() {
+        let path = path.join(name(track));
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(io(&path)(io::ErrorKind::AlreadyExists.into()));
+        }
+    }
+    Ok(())
+}
+
+fn name(track: &TrackInfo) -> String {
+    format!("{}-{}.mkv.age", track.id, track.medium)
+}
+
 /// Writes a track into a folder. A file that could not be finished is removed.
 pub fn release(
     reader: &mut Reader,
@@ -56,7 +72,7 @@ pub fn release(
 ) -> Result<Released, ReleaseError> {
     let info = reader.index().track(track).ok_or(OpenError::NoTrack(track))?;
     let members = info.members.len() as u64;
-    let path = folder.join(format!("{track}-{}.mkv.age", info.medium));
+    let path = folder.join(name(info));
     let mut options = OpenOptions::new();
     let mut file: File = options
         .write(true)

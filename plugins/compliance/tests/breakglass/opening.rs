@@ -42,6 +42,13 @@ fn two_of_three_open_a_recording_for_the_requester_and_the_log_has_each_step_fir
         assert!(shown.contains(words), "{words}: {shown}");
     }
     let approvals = [place.approve("r", "carla"), place.approve("r", "anna")];
+    // What is in the way is told before the request is used up.
+    fs::create_dir(place.path("station/r-out")).unwrap();
+    fs::write(place.path("station/r-out/1-video.mkv.age"), "").unwrap();
+    place
+        .open(&recording, "r", &[&approvals[0], &approvals[1]])
+        .refused(&["1-video.mkv.age"]);
+    fs::remove_file(place.path("station/r-out/1-video.mkv.age")).unwrap();
     let said = place
         .open(&recording, "r", &[&approvals[0], &approvals[1]])
         .good();

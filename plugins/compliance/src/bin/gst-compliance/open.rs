@@ -10,7 +10,7 @@ use age::x25519::Identity;
 use gstcompliance::access::{Opening, Purpose, identities};
 use gstcompliance::audit::entry::Way;
 use gstcompliance::breakglass::grant::grant;
-use gstcompliance::breakglass::release::{folder, release};
+use gstcompliance::breakglass::release::{folder, folder_for, release};
 use gstcompliance::bundle::Escrow;
 use gstcompliance::recording::{Reader, TrackId, export};
 
@@ -119,7 +119,7 @@ impl Open {
         let key = station_key(key)?;
         let custodians = Escrow::read(custodians)?;
         let files = decisions(&self.approvals)?;
-        folder(&self.out)?;
+        folder_for(opening.index(), &self.out)?;
         let grant = grant(&opening, &key, &custodians, &files, now())?;
         for line in grant.lines() {
             eprintln!("gst-compliance: {line}");
