@@ -106,6 +106,12 @@ pub enum AccessError {
 
 /// Reads a file of age identities that nobody but its owner can read.
 pub fn identities(path: &Path) -> Result<Vec<Identity>, AccessError> {
+    only_its_owner_reads(path)?;
+    Ok(age_file::identities(path)?)
+}
+
+/// Refuses a file of secrets that others can read.
+pub(crate) fn only_its_owner_reads(path: &Path) -> Result<(), AccessError> {
     let metadata = path.metadata().map_err(|error| IdentityError::Io {
         path: path.display().to_string(),
         error,
@@ -115,7 +121,7 @@ pub fn identities(path: &Path) -> Result<Vec<Identity>, AccessError> {
         let path = path.to_owned();
         return Err(AccessError::IdentityTooOpen { path, mode });
     }
-    Ok(age_file::identities(path)?)
+    Ok(())
 }
 
 /// A recording that is about to be opened, and the log for that.

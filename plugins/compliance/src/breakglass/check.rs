@@ -4,10 +4,9 @@
 use zeroize::Zeroizing;
 
 use super::Asked;
-use super::custodian::CustodianKey;
+use super::custodian::{CustodianKey, KeyError};
 use super::decision::{self, DecideError};
 use super::request::{Request, RequestError, Verified};
-use crate::age_file::OpenError;
 use crate::audit::Text;
 use crate::bundle::holders::fingerprint;
 use crate::bundle::{Custodian, Escrow, EscrowFacts, Share, ShareError};
@@ -59,7 +58,7 @@ pub enum Refusal {
     },
     /// The share's file does not open with the own key.
     #[error("the own share {0}")]
-    Share(OpenError),
+    Share(KeyError),
     /// It opens, and is no share.
     #[error("the own share {0}")]
     NoShare(ShareError),

@@ -34,6 +34,9 @@ pub enum KeyError {
         /// How many are there.
         count: usize,
     },
+    /// The file is not for this key, or damaged.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The key is there and does not do its work.
     #[error("the custodian's key cannot be used: {0}")]
     Use(String),
@@ -48,7 +51,7 @@ pub trait CustodianKey {
     /// Signs data for a purpose.
     fn sign(&self, purpose: &str, data: &[u8]) -> Result<Signature, KeyError>;
     /// Opens an age file that was sealed to it.
-    fn open(&self, file: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError>;
+    fn open(&self, file: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError>;
 }
 
 /// A custodian's key in a file, as `age-keygen` makes it.
@@ -100,8 +103,8 @@ impl CustodianKey for FileKey {
         Ok(Signer::sign(&self.signing, purpose, data))
     }
 
-    fn open(&self, file: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        age_file::open(file, &self.identity)
+    fn open(&self, file: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        Ok(age_file::open(file, &self.identity)?)
     }
 }
 

@@ -34,6 +34,7 @@ mod history;
 pub mod judge;
 pub mod release;
 pub mod request;
+pub mod token;
 
 #[cfg(test)]
 mod tests;

@@ -12,14 +12,16 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::ask::{Wanted, ask};
-use super::check::{Refusal, check};
+use super::check::{Checked, Refusal, check};
 use super::custodian::{CustodianKey, FileKey, public};
 use super::decision::{Unverified, approve};
+use super::grant::grant;
 use super::judge::{Case, Submitted, judge};
 use super::request::{Request, RequestError};
 use super::*;
-use crate::access::Opening;
+use crate::access::{AccessError, Opening};
 use crate::audit::Log;
+use crate::audit::entry::Way;
 use crate::bundle::{Escrow, FileFacts, Holders, STATEMENT_FILE, Statement, prepare, share_name, take_next};
 use crate::recording::{Claim, Facts, RealDisk, Recording, Start};
 use crate::signing::{PublicKey, Signer};
@@ -101,7 +103,7 @@ impl World {
         (made.asked, Request::decode(&made.request).unwrap())
     }
 
-    fn check(&self, request: Request, who: usize) -> Result<super::check::Checked, Refusal> {
+    fn check(&self, request: Request, who: usize) -> Result<Checked, Refusal> {
         check(request, &self.log, &self.escrow, &self.key(who), TIME)
     }
 }
@@ -122,7 +124,7 @@ fn no_changed_or_cut_byte_of_a_request_makes_it_ask_for_something_else() {
     let world = World::new();
     let (asked, request) = world.ask(&world.record(), &Identity::generate());
     let bytes = request.encode().unwrap();
-    let share = |checked: &super::check::Checked| checked.verified().share(1).unwrap().to_vec();
+    let share = |checked: &Checked| checked.verified().share(1).unwrap().to_vec();
     let right = share(&world.check(request, 0).unwrap());
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
@@ -309,6 +311,57 @@ fn a_decision_is_bound_to_every_word_of_the_request() {
     for changed in [later, other] {
         assert_ne!(decision(&changed).request, first.request);
     }
+}
+
+#[test]
+fn with_the_key_in_hand_nothing_is_opened_that_cannot_be_logged() {
+    let world = World::new();
+    let recording = world.record();
+    let station = Identity::generate();
+    let (_, request) = world.ask(&recording, &station);
+    let files = [0, 2].map(|who| Submitted {
+        name: who.to_string(),
+        bytes: Some(
+            world
+                .check(request.clone(), who)
+                .unwrap()
+                .approve(&world.key(who), TIME)
+                .unwrap(),
+        ),
+    });
+    let granted = || {
+        let opening = world.opening(&recording);
+        let grant = grant(&opening, &station, &world.escrow, &files, TIME).unwrap();
+        (opening, grant)
+    };
+    let (opening, grant) = granted();
+    assert!(!format!("{grant:?} {opening:?}").contains("SECRET"));
+    let log = world.path("log/log");
+    let bytes = fs::read(&log).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 1;
+    // In place: that the file is another one would be noticed before.
+    let write = |bytes: &[u8]| {
+        let file = fs::OpenOptions::new().write(true).open(&log).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0).unwrap();
+    };
+    write(&damaged);
+    let error = opening
+        .unlock_together(grant, Way::BreakGlass, TIME)
+        .err()
+        .unwrap();
+    assert!(matches!(error, AccessError::Log { .. }), "{error}");
+    write(&bytes);
+    // As it was before it opens, once.
+    let (opening, grant) = granted();
+    let (again, second) = granted();
+    let (_, access) = opening.unlock_together(grant, Way::BreakGlass, TIME).unwrap();
+    access.end(0, TIME).unwrap();
+    let error = again
+        .unlock_together(second, Way::BreakGlass, TIME)
+        .err()
+        .unwrap();
+    assert!(matches!(error, AccessError::Replayed(_)), "{error}");
 }
 
 proptest! {

@@ -9,3 +9,4 @@ mod misuse;
 mod opening;
 mod place;
 mod shares;
+mod token;

@@ -79,9 +79,9 @@ fn the_own_approval_of_who_asks() {
     let (own_id, own_print) = (person("anna"), place.fingerprint("anna"));
     let asks = [
         ("id", ("--requester", own_id.as_str())),
-        ("print", ("--requester", &own_print)),
-        ("text", ("--requester", &own_key)),
-        ("key", ("--for", &own_key)),
+        ("print", ("--requester", own_print.as_str())),
+        ("text", ("--requester", own_key.as_str())),
+        ("key", ("--for", own_key.as_str())),
     ];
     for (name, option) in asks {
         place.request_with(&recording, name, &[option]).good();
@@ -220,8 +220,9 @@ fn a_log_without_the_request() {
     ]);
     place.assert_refused("not-requested");
     // It is told under the request that the approvals name.
-    let [Event::AccessRequested { access, .. }] = &log_of(&place.path("newer"))[..] else {
-        panic!();
+    let newer = log_of(&place.path("newer"));
+    let [Event::AccessRequested { access, .. }] = &newer[..] else {
+        panic!("{newer:?}");
     };
     assert!(matches!(&place.log()[..], [Event::AccessDenied { access: denied, .. }] if denied == access));
     // Another log than the recording's.

@@ -60,40 +60,48 @@ pub struct Place(tempfile::TempDir);
 impl Place {
     /// Custodians with keys of their own, six bundles for them, an audit log, a requester's one-time key.
     pub fn new() -> Self {
+        let place = Self::empty();
+        place.make_custodians(&PEOPLE.map(|name| place.line(name)));
+        place
+    }
+
+    /// The same before there are custodians.
+    pub fn empty() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         for machine in ["dealer", "station", "requester"].iter().chain(&PEOPLE) {
             fs::create_dir(place.path(machine)).unwrap();
         }
-        let mut escrow = "2 of 3\n".to_owned();
-        for name in PEOPLE {
-            keygen(&place.path(name).join("key.txt"));
-            let line = place
-                .call(
-                    name,
-                    &[
-                        "keys",
-                        "custodian",
-                        "--identity",
-                        "key.txt",
-                        "--person",
-                        &person(name),
-                    ],
-                )
-                .good();
-            escrow.push_str(&line);
+        for machine in ["requester"].iter().chain(&PEOPLE) {
+            keygen(&place.path(machine).join("key.txt"));
         }
-        for machine in ["dealer", "station"].iter().chain(&PEOPLE) {
-            fs::write(place.path(machine).join("custodians"), &escrow).unwrap();
-        }
-        let prepare =
-            "keys prepare --escrow custodians --count 6 --dealer-key dealer.key --out ../station/keys";
-        place
-            .call("dealer", &prepare.split(' ').collect::<Vec<_>>())
-            .good();
-        keygen(&place.path("requester").join("key.txt"));
         fs::create_dir(place.path("station/recordings")).unwrap();
         Log::open(&place.path("station/log")).unwrap().close().unwrap();
         place
+    }
+
+    /// A custodian's line.
+    pub fn line(&self, name: &str) -> String {
+        let words = [
+            "keys",
+            "custodian",
+            "--identity",
+            "key.txt",
+            "--person",
+            &person(name),
+        ];
+        self.call(name, &words).good()
+    }
+
+    /// These are the custodians, and bundles are made for them.
+    pub fn make_custodians(&self, lines: &[String; 3]) {
+        let escrow = format!("2 of 3\n{}", lines.concat());
+        for machine in ["dealer", "station"].iter().chain(&PEOPLE) {
+            fs::write(self.path(machine).join("custodians"), &escrow).unwrap();
+        }
+        let prepare =
+            "keys prepare --escrow custodians --count 6 --dealer-key dealer.key --out ../station/keys";
+        self.call("dealer", &prepare.split(' ').collect::<Vec<_>>())
+            .good();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -113,6 +121,13 @@ impl Place {
     /// Calls `gst-compliance` on a machine.
     pub fn call(&self, machine: &str, words: &[&str]) -> Said {
         Said::of(self.command(machine, words).output().unwrap())
+    }
+
+    /// The same in an environment.
+    pub fn call_with(&self, environment: &[(&str, &str)], machine: &str, words: &[&str]) -> Said {
+        let mut command = self.command(machine, words);
+        command.envs(environment.iter().copied());
+        Said::of(command.output().unwrap())
     }
 
     /// The same where the clock says something else.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use gstcompliance::audit::{Kind, Text, VerifierKey};
 use gstcompliance::breakglass::Asked;
 use gstcompliance::breakglass::check::{check, deny};
-use gstcompliance::breakglass::custodian::FileKey;
+use gstcompliance::breakglass::custodian::CustodianKey;
 use gstcompliance::breakglass::request::{MAX_FILE, Request};
 use gstcompliance::bundle::Escrow;
 use gstcompliance::recording::Facts;
 use gstcompliance::signing::PublicKey;
 
 use crate::clock::{date, now};
+use crate::custodian_key::KeyArgs;
 use crate::files::read;
 use crate::request::write_new;
 
@@ -55,9 +56,8 @@ struct Decide {
     /// The request that you were sent.
     #[arg(value_name = "REQUEST")]
     request: PathBuf,
-    /// Your age identity (as age-keygen writes it), readable for you only.
-    #[arg(long, value_name = "FILE")]
-    identity: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
     /// The audit log's public key: 64 hex digits, or the content of the log's file vkey. Have it from elsewhere, once: not
     /// from whoever sends the request.
     #[arg(long, value_name = "KEY", value_parser = parse_log)]
@@ -82,22 +82,18 @@ fn parse_log(text: &str) -> Result<PublicKey, String> {
 }
 
 impl Decide {
-    fn read(&self) -> Result<(Request, Escrow, FileKey), Box<dyn Error>> {
+    fn read(&self) -> Result<(Request, Escrow, Box<dyn CustodianKey>), Box<dyn Error>> {
         let bytes = read(&self.request, MAX_FILE)?;
         let request =
             Request::decode(&bytes).map_err(|error| format!("{} {error}", self.request.display()))?;
-        Ok((
-            request,
-            Escrow::read(&self.custodians)?,
-            FileKey::read(&self.identity)?,
-        ))
+        Ok((request, Escrow::read(&self.custodians)?, self.key.open()?))
     }
 }
 
 impl Approve {
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         let (request, custodians, key) = self.decide.read()?;
-        let checked = check(request, &self.decide.log, &custodians, &key, now())?;
+        let checked = check(request, &self.decide.log, &custodians, &*key, now())?;
         print!("{}", shown(checked.asked(), Some(&checked.verified().facts)));
         let escrow = &checked.verified().escrow;
         println!(
@@ -111,7 +107,7 @@ impl Approve {
                 "NOTHING IS DECIDED YET: to approve, call it again with --out FILE; to refuse, gst-compliance deny."
             ),
             Some(out) => {
-                write_new(out, &checked.approve(&key, now())?)?;
+                write_new(out, &checked.approve(&*key, now())?)?;
                 println!("APPROVED: send {} to the opening station.", out.display());
             }
         }
@@ -123,7 +119,7 @@ impl Deny {
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         let (request, custodians, key) = self.decide.read()?;
         let reason = Text::new(&self.reason).map_err(|error| format!("--reason: {error}"))?;
-        let (asked, decision) = deny(&request, &self.decide.log, &custodians, &key, reason, now())?;
+        let (asked, decision) = deny(&request, &self.decide.log, &custodians, &*key, reason, now())?;
         print!("{}", shown(&asked, None));
         write_new(&self.out, &decision)?;
         println!("DENIED: send {} to the opening station.", self.out.display());

@@ -4,10 +4,13 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use gstcompliance::audit::Id;
-use gstcompliance::breakglass::custodian::{FileKey, public};
+use gstcompliance::breakglass::custodian::{CustodianKey, public};
+use gstcompliance::breakglass::token::make;
 use gstcompliance::bundle::holders::fingerprint;
 use gstcompliance::bundle::{DEALER_FILE, Escrow, Holders, Recipients, dealer, prepare};
 use gstcompliance::signing::Signer;
+
+use crate::custodian_key::KeyArgs;
 
 /// Keys of recordings to come.
 #[derive(Debug, clap::Subcommand)]
@@ -24,15 +27,18 @@ pub enum Keys {
     /// own machine, and send the line to whoever makes the keys.
     ///
     /// The key is an age identity (age-keygen -o FILE) that the custodian keeps, and a copy of it in a safe place. It opens
-    /// shares, and the key that signs decisions is derived from it.
+    /// shares, and the key that signs decisions is derived from it. Or it is an X25519 and an Ed25519 key on a PKCS#11 token,
+    /// of which there is no copy: a lost token is a lost share.
     Custodian(Custodian),
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Custodian {
-    /// The custodian's age identity, readable for its owner only.
-    #[arg(long, value_name = "FILE")]
-    identity: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Make the keys first, on a token that has none: they never leave it, and there is no copy of them.
+    #[arg(long, requires = "pkcs11_module")]
+    make: bool,
     /// The id under which the same person would ask for a recording: nobody approves their own request.
     #[arg(long, value_name = "ID")]
     person: Option<Id>,
@@ -64,8 +70,11 @@ impl Keys {
         match self {
             Self::Prepare(prepare) => prepare.run(),
             Self::Custodian(custodian) => {
-                let key = FileKey::read(&custodian.identity)?;
-                println!("{}", public(&key, custodian.person));
+                let key: Box<dyn CustodianKey> = match custodian.key.token().filter(|_| custodian.make) {
+                    Some(place) => Box::new(make(&place)?),
+                    None => custodian.key.open()?,
+                };
+                println!("{}", public(&*key, custodian.person));
                 Ok(())
             }
         }

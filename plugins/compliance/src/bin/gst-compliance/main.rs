@@ -9,6 +9,7 @@ mod approve;
 mod audit;
 mod clock;
 mod consent;
+mod custodian_key;
 mod drill;
 mod files;
 mod keys;
