@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! compliancesink ── gate        may this frame be kept? (room, consent)       compliancesrc ── access   log first, then keys
-//!       │           consent     what a FHIR Consent permits                         │
+//!       │           consent     what a FHIR Consent permits                         │     └─ breakglass   M of N custodians
 //!       ├────────── matroska    members begin at Clusters   ────────────────────────┤
 //!       ├────────── recording   what lies on disk: signed, sealed, whole or not ────┤
 //!       │              └─ bundle   keys, made elsewhere                             │
@@ -17,6 +17,7 @@
 pub mod access;
 pub mod attestation;
 pub mod audit;
+pub mod breakglass;
 pub mod bundle;
 pub mod compliancesink;
 pub mod consent;

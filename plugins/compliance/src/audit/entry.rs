@@ -263,8 +263,10 @@ pub enum Event {
         access: Id,
         /// Who asks.
         requester: Id,
-        /// The one-time public key that it shall be opened to.
+        /// The one-time public key that it shall be opened to: the requester's.
         recipient: Id,
+        /// The one-time public key that custodians' shares shall be sealed to: the opening station's.
+        station: Id,
         /// Why.
         reason: Text,
         /// The case or order that it belongs to.
@@ -276,18 +278,18 @@ pub enum Event {
     AccessApproved {
         /// The request's id.
         access: Id,
-        /// Who.
+        /// Who: the fingerprint of the custodian's recipient.
         custodian: Id,
         /// Which share.
         share: u32,
     },
-    /// A custodian said no, or the request was not allowed.
+    /// A custodian said no, or something was tried that is not allowed.
     AccessDenied {
         /// The request's id.
         access: Id,
-        /// Who said so.
+        /// Who said so: a custodian, or `station` where the machine refused.
         by: Id,
-        /// Why.
+        /// Why. The station's begins with a stable nick and a colon.
         reason: Text,
     },
     /// A recording is about to be read: this entry is there before the first byte comes out.

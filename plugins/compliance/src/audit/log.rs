@@ -34,6 +34,8 @@ use crate::ids::RecordingId;
 use crate::recording::Root;
 use crate::signing::{PublicKey, Signer};
 
+mod reading;
+
 /// The file of the entries.
 pub(super) const LOG: &str = "log";
 /// The file of the newest checkpoint.

@@ -13,28 +13,31 @@ use crate::ids::RecordingId;
 use crate::recording::Root;
 use crate::signing::PublicKey;
 
-/// The greatest root of each recording, as far as the log was read.
-pub(super) struct Roots {
+/// How far a log was read: each entry once, however often it is read on.
+pub(super) struct Scan {
     /// Where the next frame starts, the number of its entry, and the link of the one before.
     offset: u64,
     index: u64,
     link: Hash,
-    known: HashMap<RecordingId, Root>,
 }
 
-impl Roots {
+impl Scan {
     /// Of a log of which nothing was read yet.
     pub fn new(key: &PublicKey) -> Self {
         Self {
             offset: HEADER.len() as u64,
             index: 0,
             link: first_link(key),
-            known: HashMap::new(),
         }
     }
 
-    /// Reads what came since the last time, up to `end`, where a frame ends. Gives the damage that it found instead.
-    pub fn read(&mut self, file: impl ReadAt, end: u64) -> io::Result<Option<Damage>> {
+    /// Shows what came since the last time, up to `end`, where a frame ends. Gives the damage that it found instead.
+    pub fn read(
+        &mut self,
+        file: impl ReadAt,
+        end: u64,
+        mut show: impl FnMut(&Entry),
+    ) -> io::Result<Option<Damage>> {
         let mut walk = Walk::new(file, self.offset, end, self.index, self.link);
         loop {
             match walk.step()? {
@@ -49,7 +52,7 @@ impl Roots {
                     (self.index, self.link) = (index + 1, link);
                     // One of a later version says nothing that is known here.
                     if let Ok(entry) = Entry::decode(entry) {
-                        self.note(&entry);
+                        show(&entry);
                     }
                 }
                 Step::End { .. } => return Ok(None),
@@ -65,15 +68,35 @@ impl Roots {
             }
         }
     }
+}
 
-    fn note(&mut self, entry: &Entry) {
-        let (Some(recording), Some(root)) = (entry.recording, root(&entry.event)) else {
-            return;
-        };
-        let known = self.known.entry(recording).or_insert(root);
-        if known.lines <= root.lines {
-            *known = root;
+/// The greatest root of each recording, as far as the log was read.
+pub(super) struct Roots {
+    scan: Scan,
+    known: HashMap<RecordingId, Root>,
+}
+
+impl Roots {
+    /// Of a log of which nothing was read yet.
+    pub fn new(key: &PublicKey) -> Self {
+        Self {
+            scan: Scan::new(key),
+            known: HashMap::new(),
         }
+    }
+
+    /// Reads what came since the last time, up to `end`, where a frame ends. Gives the damage that it found instead.
+    pub fn read(&mut self, file: impl ReadAt, end: u64) -> io::Result<Option<Damage>> {
+        let known = &mut self.known;
+        self.scan.read(file, end, |entry| {
+            let (Some(recording), Some(root)) = (entry.recording, root(&entry.event)) else {
+                return;
+            };
+            let known = known.entry(recording).or_insert(root);
+            if known.lines <= root.lines {
+                *known = root;
+            }
+        })
     }
 
     /// How far the manifest of this recording went at least.

@@ -129,7 +129,7 @@ fn wrap(holders: &Holders, id: RecordingId, identity: &Identity) -> Result<Wrapp
                 .zip(escrow.custodians())
                 .zip(&plaintexts)
                 .map(|((index, custodian), plaintext)| {
-                    let file = seal([custodian], plaintext, 0).map_err(|e| e.to_string())?;
+                    let file = seal([custodian.recipient()], plaintext, 0).map_err(|e| e.to_string())?;
                     Ok((share_name(index), file))
                 })
                 .collect();

@@ -27,6 +27,7 @@ pub use contents::{Contents, GapInfo, MemberInfo, TrackInfo};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use facts::{Claim, Facts, Start};
 pub use manifest::{Medium, Root, TrackId};
+pub(crate) use open::Key;
 pub use open::{Access, Index, OpenError, Reader, Request, export};
 pub use recover::{Cut, Left, Recovery, Resume, is_finished};
 pub use verify::{Damage, Options, Place, Report, State, TrackReport, What, verify};

@@ -25,6 +25,8 @@ use crate::digest::Digest;
 use crate::ids::RecordingId;
 use crate::signing::PublicKey;
 
+const NOT_THE_ONE: &str = "is not the one that it was recorded to";
+
 /// What a recording has.
 #[derive(Debug, Clone)]
 pub struct Index {
@@ -51,6 +53,14 @@ pub struct Access {
     pub ticket: String,
     /// The tracks that are opened.
     pub tracks: Vec<TrackId>,
+}
+
+/// With what a recording is opened.
+pub(crate) enum Key<'a> {
+    /// A recipient's identities: `key.age` opens with one of them.
+    Recipient(&'a [Identity]),
+    /// The recording's own identity, which custodians put together.
+    Recording(Identity),
 }
 
 /// What somebody asks for.
@@ -153,6 +163,11 @@ impl Index {
         })
     }
 
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What it began with.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -183,11 +198,10 @@ impl Index {
         self.contents.last_ns()
     }
 
-    /// Opens it with a recipient's identities, after `log` has put the access into the audit log, durably. Where that
-    /// fails nothing is decrypted.
+    /// Opens it, after `log` has put the access into the audit log, durably. Where that fails nothing is decrypted.
     pub(crate) fn unlock(
         self,
-        identities: &[Identity],
+        key: Key<'_>,
         request: Request,
         log: impl FnOnce(&Access) -> Result<(), String>,
     ) -> Result<Reader, OpenError> {
@@ -195,7 +209,7 @@ impl Index {
         if !fits(&request.reason) || !fits(&request.ticket) {
             return Err(OpenError::Request);
         }
-        if self.facts.escrow.is_some() {
+        if self.facts.escrow.is_some() && matches!(key, Key::Recipient(_)) {
             return Err(OpenError::Escrow(self.facts.recording));
         }
         let mut tracks = request.tracks;
@@ -205,15 +219,7 @@ impl Index {
         if let Some(unknown) = tracks.iter().find(|track| self.track(**track).is_none()) {
             return Err(OpenError::NoTrack(*unknown));
         }
-        let prints: Vec<_> = identities
-            .iter()
-            .map(|key| fingerprint(&key.to_public()))
-            .collect();
-        let own = prints.iter().find(|print| self.facts.recipients.contains(print));
-        let reader = own
-            .or(prints.first())
-            .copied()
-            .ok_or_else(|| self.not_with("is needed, and no identity was given"))?;
+        let reader = self.reader(&key)?;
         log(&Access {
             recording: self.facts.recording,
             log_key: self.facts.log_key,
@@ -224,7 +230,10 @@ impl Index {
             tracks: tracks.clone(),
         })
         .map_err(OpenError::Log)?;
-        let identity = self.unwrap(identities)?;
+        let identity = match key {
+            Key::Recipient(identities) => self.unwrap(identities)?,
+            Key::Recording(identity) => self.own(identity)?,
+        };
         Ok(Reader {
             index: self,
             tracks,
@@ -233,14 +242,37 @@ impl Index {
         })
     }
 
+    /// The fingerprint of whoever opens.
+    fn reader(&self, key: &Key<'_>) -> Result<Digest, OpenError> {
+        let identities = match key {
+            Key::Recipient(identities) => identities,
+            Key::Recording(identity) => std::slice::from_ref(identity),
+        };
+        let prints: Vec<_> = identities
+            .iter()
+            .map(|key| fingerprint(&key.to_public()))
+            .collect();
+        let own = prints.iter().find(|print| self.facts.recipients.contains(print));
+        let reader = own.or(prints.first()).copied();
+        reader.ok_or_else(|| self.not_with("is needed, and no identity was given"))
+    }
+
     fn unwrap(&self, identities: &[Identity]) -> Result<Identity, OpenError> {
         let path = self.path.join(KEY_FILE);
         let wrapped = read_bounded(&path, crate::bundle::MAX_FILE).map_err(io(&path))?;
         let text = age_file::open(&wrapped, identities).map_err(|why| self.not_with(&why.to_string()))?;
-        let identity = age_file::parse_identities(&text)
-            .and_then(|found| found.into_iter().next())
-            .filter(|identity| identity.to_public().to_string() == self.facts.public);
-        identity.ok_or_else(|| self.not_with("is not the one that it was recorded to"))
+        let identity = age_file::parse_identities(&text).and_then(|found| found.into_iter().next());
+        let identity = identity.ok_or_else(|| self.not_with(NOT_THE_ONE))?;
+        self.own(identity)
+    }
+
+    /// The identity, where it is the recording's.
+    fn own(&self, identity: Identity) -> Result<Identity, OpenError> {
+        if identity.to_public().to_string() == self.facts.public {
+            Ok(identity)
+        } else {
+            Err(self.not_with(NOT_THE_ONE))
+        }
     }
 
     fn not_with(&self, why: &str) -> OpenError {

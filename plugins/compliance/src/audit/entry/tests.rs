@@ -130,11 +130,12 @@ fn of_recordings() -> impl Strategy<Value = Event> {
 fn of_accesses() -> impl Strategy<Value = Event> {
     let recipients = prop::collection::vec(digest(), 0..4);
     prop_oneof![
-        (id(), id(), id(), text(), text(), any::<u64>()).prop_map(
-            |(access, requester, recipient, reason, ticket, expires)| Event::AccessRequested {
+        ([id(), id(), id(), id()], text(), text(), any::<u64>()).prop_map(
+            |([access, requester, recipient, station], reason, ticket, expires)| Event::AccessRequested {
                 access,
                 requester,
                 recipient,
+                station,
                 reason,
                 ticket,
                 expires

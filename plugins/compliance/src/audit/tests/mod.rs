@@ -3,6 +3,7 @@
 mod appending;
 mod faults;
 mod processes;
+mod reading;
 mod roots;
 mod tampering;
 mod witnessing;

@@ -5,10 +5,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod approve;
 mod audit;
+mod clock;
 mod consent;
+mod custodian_key;
+mod drill;
+mod files;
 mod keys;
 mod open;
+mod request;
 mod verify;
 
 /// Keys, recordings and audit logs of compliancesink.
@@ -28,6 +34,11 @@ enum Command {
     Consent(consent::Consent),
     Verify(verify::Verify),
     Open(open::Open),
+    Request(request::Request),
+    Approve(approve::Approve),
+    Deny(approve::Deny),
+    #[command(subcommand)]
+    Drill(drill::Drill),
     #[command(subcommand)]
     Audit(audit::Audit),
 }
@@ -39,6 +50,10 @@ impl Command {
             Self::Consent(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::Open(command) => command.run(),
+            Self::Request(command) => command.run(),
+            Self::Approve(command) => command.run(),
+            Self::Deny(command) => command.run(),
+            Self::Drill(command) => command.run(),
             Self::Audit(command) => Ok(command.run()?),
         }
     }

@@ -16,7 +16,7 @@ use super::facts::{self, Facts};
 use super::manifest::{self, Chain, EndFact, Fact, LineError, MemberFact, Raw, TrackFact, TrackId, prefix};
 use super::member::{END_OF_ARCHIVE, Expected, Found, inspect, member_name, space};
 use super::{MANIFEST_FILE, Medium, RECORDING_FILE, RESERVE_FILE, RecordingError, TRACKS};
-use crate::bundle::{FileFacts, SHARES, STATEMENT_FILE, read_bounded, verify_statement};
+use crate::bundle::{SHARES, STATEMENT_FILE, read_bounded};
 use crate::signing::PublicKey;
 
 mod report;
@@ -167,7 +167,7 @@ impl Run {
                 let how = "it is not the file of the key bundle".to_owned();
                 self.file(&file.name, What::Changed(how));
             } else if file.name == STATEMENT_FILE
-                && let Err(how) = dealt(&bytes, facts)
+                && let Err(how) = facts.is_as_dealt(&bytes)
             {
                 self.file(&file.name, What::Changed(how));
             }
@@ -560,26 +560,6 @@ struct Lines {
     whole: bool,
     /// The line before is damaged, so that it is not known what this one must name.
     broken: bool,
-}
-
-/// Does the dealer's statement say the same as the recorder's?
-fn dealt(statement: &[u8], facts: &Facts) -> Result<(), String> {
-    let dealt = verify_statement(statement, facts.dealer)?;
-    let files: Vec<&FileFacts> = facts
-        .files
-        .iter()
-        .filter(|file| file.name != STATEMENT_FILE)
-        .collect();
-    let same = dealt.recording == facts.recording
-        && dealt.public == facts.public
-        && dealt.recipients == facts.recipients
-        && dealt.escrow == facts.escrow
-        && dealt.files.iter().eq(files);
-    if same {
-        Ok(())
-    } else {
-        Err("it is for another recording, key or holders than recording.json says".to_owned())
-    }
 }
 
 fn medium_of(word: &str) -> Option<Medium> {
