@@ -9,7 +9,10 @@ mod audit;
 mod consent;
 mod keys;
 mod open;
+mod retention;
+mod rewrap;
 mod verify;
+mod who;
 
 /// Keys, recordings and audit logs of compliancesink.
 ///
@@ -28,6 +31,9 @@ enum Command {
     Consent(consent::Consent),
     Verify(verify::Verify),
     Open(open::Open),
+    Rewrap(rewrap::Rewrap),
+    #[command(subcommand)]
+    Retention(retention::Retention),
     #[command(subcommand)]
     Audit(audit::Audit),
 }
@@ -39,6 +45,8 @@ impl Command {
             Self::Consent(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::Open(command) => command.run(),
+            Self::Rewrap(command) => command.run(),
+            Self::Retention(command) => command.run(),
             Self::Audit(command) => Ok(command.run()?),
         }
     }
