@@ -19,7 +19,7 @@ use crate::breakglass::STATION;
 use crate::breakglass::grant::Grant;
 use crate::breakglass::judge::Misuse;
 use crate::ids::RecordingId;
-use crate::recording::{Index, Key, OpenError, Options, Reader, Request, TrackId};
+use crate::recording::{HoldersError, Index, Key, OpenError, Options, Reader, Request, Rewraps, TrackId};
 use crate::signing::PublicKey;
 
 /// Who opens a recording, and why. All of it stands in the log for good.
@@ -146,6 +146,8 @@ impl Opening {
                 pinned,
             });
         }
+        // Who holds its key, as the log knows it: what was put back is not believed, what was interrupted took effect.
+        let (index, rewraps) = as_logged(index, &log)?;
         // A signed end record says that nothing is missing behind it. Without one, only the log knows how far it went.
         let known = match index.is_finished() {
             true => None,
@@ -158,6 +160,7 @@ impl Opening {
             // It may have grown since. Whether what was known is still in it only its lines tell.
             let options = Options {
                 known,
+                rewraps,
                 ..Options::default()
             };
             shortened = Index::open(recording, &options).err();
@@ -287,6 +290,33 @@ enum Begin {
 impl From<LogError> for Begin {
     fn from(error: LogError) -> Self {
         Self::Log(error)
+    }
+}
+
+/// The recording with the holders that the log knows, and what the log knows of them.
+fn as_logged(index: Index, log: &Log) -> Result<(Index, Rewraps), AccessError> {
+    let pinned = index.facts().log_key;
+    let path = index.path().to_owned();
+    let mut again = true;
+    loop {
+        let rewraps = log
+            .known_rewraps(index.facts().recording)
+            .map_err(|error| AccessError::Log { error, pinned })?;
+        if rewraps == Rewraps::Never && index.holders().number == 0 {
+            return Ok((index, rewraps));
+        }
+        let options = Options {
+            rewraps,
+            ..Options::default()
+        };
+        match Index::open(&path, &options) {
+            // It was re-wrapped after the log was read, and before the folder was.
+            Err(OpenError::Holders {
+                error: HoldersError::NotLogged(_),
+                ..
+            }) if again => again = false,
+            index => return Ok((index?, rewraps)),
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub mod hex_form;
 pub mod ids;
 pub mod matroska;
 pub mod recording;
+pub mod retention;
+pub mod rewrap;
 pub mod signing;
 
 mod compliancesrc;

@@ -104,6 +104,14 @@ pub enum Way {
     Drill,
 }
 
+/// What forbids that a recording is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Obstacle {
+    /// A legal hold.
+    Hold,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -334,10 +342,75 @@ pub enum Event {
     Rewrapped {
         /// Who did it.
         by: Id,
+        /// How often that was done to this recording, this time included.
+        number: u32,
+        /// SHA-256 of the recording's new `rewrap.json`.
+        statement: Digest,
         /// Fingerprints of those who can each open it alone from now on. Earlier copies stay what they are.
         recipients: Vec<Digest>,
+        /// Who can open it together from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        custodians: Option<Custodians>,
         /// Why.
         reason: Text,
+        /// The case or order that it belongs to.
+        ticket: Text,
+    },
+    /// The recording must not be deleted until a release with the same ticket.
+    HoldPlaced {
+        /// Who says so.
+        by: Id,
+        /// Why.
+        reason: Text,
+        /// The case: a hold lasts until it is released for this one.
+        ticket: Text,
+    },
+    /// The hold with this ticket is over. Those with others are not.
+    HoldReleased {
+        /// Who says so.
+        by: Id,
+        /// Why.
+        reason: Text,
+        /// The case of the hold.
+        ticket: Text,
+    },
+    /// The recording is about to be deleted: this entry is there before anything of it is gone.
+    DeletionDecided {
+        /// Who decided.
+        by: Id,
+        /// Since when it was due: milliseconds since 1970.
+        due: u64,
+        /// Why.
+        reason: Text,
+        /// The case or order that it belongs to.
+        ticket: Text,
+    },
+    /// Somebody wanted to delete the recording, and must not.
+    DeletionRefused {
+        /// Who wanted it.
+        by: Id,
+        /// What forbids it.
+        cause: Obstacle,
+        /// What forbids it, in words.
+        reason: Text,
+        /// The case or order that it would have belonged to.
+        ticket: Text,
+    },
+    /// The recording's key files are destroyed: nobody opens it any more who kept no copy of them.
+    Shredded {
+        /// Who did it.
+        by: Id,
+        /// How many files were removed.
+        files: u64,
+    },
+    /// The recording's media is deleted too.
+    Deleted {
+        /// Who did it.
+        by: Id,
+        /// How many files were removed.
+        files: u64,
+        /// Their length.
+        bytes: u64,
     },
     /// The break-glass path was tried on a canary recording.
     Drill {
@@ -417,15 +490,28 @@ impl Event {
             Self::AccessEnded { .. } => "access-ended",
             Self::Exported { .. } => "exported",
             Self::Rewrapped { .. } => "rewrapped",
+            Self::HoldPlaced { .. } => "hold-placed",
+            Self::HoldReleased { .. } => "hold-released",
+            Self::DeletionDecided { .. } => "deletion-decided",
+            Self::DeletionRefused { .. } => "deletion-refused",
+            Self::Shredded { .. } => "shredded",
+            Self::Deleted { .. } => "deleted",
             Self::Drill { .. } => "drill",
         }
     }
 
-    /// Is it a last word? Those are written even where the disk is full, from the log's reserve.
+    /// Is it a last word? Those are written even where the disk is full, from the log's reserve. What deletes a recording
+    /// is one, because it makes room.
     pub fn closes(&self) -> bool {
         matches!(
             self,
-            Self::Stopped { .. } | Self::Failed { .. } | Self::AccessEnded { .. } | Self::LogRecovered { .. }
+            Self::Stopped { .. }
+                | Self::Failed { .. }
+                | Self::AccessEnded { .. }
+                | Self::LogRecovered { .. }
+                | Self::DeletionDecided { .. }
+                | Self::Shredded { .. }
+                | Self::Deleted { .. }
         )
     }
 }

@@ -11,7 +11,7 @@ use super::{Asked, MAX_LIFETIME, NotAsked, STATION};
 use crate::access::{AccessError, Opening, random_id};
 use crate::audit::{Entry, Event, Id, LogError, Text, TextError};
 use crate::bundle::{self, STATEMENT_FILE, read_bounded, share_name};
-use crate::recording::{RECORDING_FILE, facts};
+use crate::recording::{KeyHolders, RECORDING_FILE, REWRAP_FILE, facts};
 
 /// What somebody wants.
 #[derive(Debug, Clone)]
@@ -81,7 +81,8 @@ pub struct Made {
 pub fn ask(opening: &Opening, wanted: Wanted, station: &Recipient, time: u64) -> Result<Made, AskError> {
     let facts = opening.index().facts();
     let folder = opening.index().path();
-    let escrow = facts
+    let holders = opening.index().holders();
+    let escrow = holders
         .escrow
         .as_ref()
         .ok_or_else(|| AskError::NoEscrow(folder.to_owned()))?;
@@ -95,12 +96,16 @@ pub fn ask(opening: &Opening, wanted: Wanted, station: &Recipient, time: u64) ->
     };
     let recording = text(RECORDING_FILE, facts::MAX_FILE)?;
     let statement = text(STATEMENT_FILE, bundle::MAX_FILE)?;
-    if !file(facts, STATEMENT_FILE).is_some_and(|file| file.is_of(statement.as_bytes())) {
+    if !file(&facts.files, STATEMENT_FILE).is_some_and(|file| file.is_of(statement.as_bytes())) {
         return Err(AskError::Damaged(folder.join(STATEMENT_FILE)));
     }
+    let rewrap = match holders.number {
+        0 => None,
+        _ => Some(text(&holders.in_folder(REWRAP_FILE), bundle::MAX_FILE)?),
+    };
     let (mut shares, mut left_out) = (Vec::new(), Vec::new());
     for index in 1..=escrow.n {
-        match share(folder, facts, index) {
+        match share(folder, holders, index) {
             Ok(bytes) => shares.push((index, bytes)),
             Err(misuse) => left_out.push(misuse),
         }
@@ -142,6 +147,7 @@ pub fn ask(opening: &Opening, wanted: Wanted, station: &Recipient, time: u64) ->
         proof: opening.log().inclusion(appended.index)?,
         recording,
         bundle: statement,
+        rewrap,
         shares,
     };
     Ok(Made {
@@ -151,18 +157,18 @@ pub fn ask(opening: &Opening, wanted: Wanted, station: &Recipient, time: u64) ->
     })
 }
 
-/// A share's file, where it is the one that the dealer made for this recording.
-fn share(folder: &Path, facts: &facts::Facts, index: u8) -> Result<Vec<u8>, Misuse> {
+/// A share's file, where it is the one that was made for its custodian, when the key was dealt or wrapped to others.
+fn share(folder: &Path, holders: &KeyHolders, index: u8) -> Result<Vec<u8>, Misuse> {
     let name = share_name(index);
     let wrong = |why| {
         let name = name.clone();
         Misuse::ShareFile { name, why }
     };
-    let bytes = read_bounded(&folder.join(&name), bundle::MAX_FILE)
+    let bytes = read_bounded(&holders.place(folder, &name), bundle::MAX_FILE)
         .map_err(|_| wrong("is missing, or cannot be read"))?;
-    if !file(facts, &name).is_some_and(|file| file.is_of(&bytes)) {
+    if !file(&holders.files, &name).is_some_and(|file| file.is_of(&bytes)) {
         return Err(wrong(
-            "is not the file that the dealer made for this recording (damaged, or of another recording)",
+            "is not the file that was made for this recording (damaged, or of another recording)",
         ));
     }
     Ok(bytes)

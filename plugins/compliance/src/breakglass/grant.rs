@@ -219,7 +219,8 @@ pub fn grant(
     time: u64,
 ) -> Result<Grant, GrantError> {
     let facts = opening.index().facts();
-    let escrow = facts
+    let holders = opening.index().holders();
+    let escrow = holders
         .escrow
         .as_ref()
         .ok_or_else(|| GrantError::NoEscrow(opening.index().path().to_owned()))?;

@@ -2,11 +2,12 @@
 //!
 //! ```json
 //! { "version": 1, "proof": "c2sp.org/tlog-proof@v1\n…", "recording": "…", "bundle": "…",
-//!   "shares": [ { "name": "shares/001.age", "base64": "…" } ] }
+//!   "rewrap": "…", "shares": [ { "name": "shares/001.age", "base64": "…" } ] }
 //! ```
 //!
 //! It has no signature of its own: what is asked is the log's entry in the proof, which the log's key vouches for; the same
-//! key signed recording.json, which names the digest of bundle.json and of each share.
+//! key signed recording.json, which names the digest of bundle.json and of each share, and rewrap.json, which names those
+//! of the custodians of now where the key was wrapped to others.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +17,7 @@ use super::{Asked, NotAsked};
 use crate::audit::{InclusionProof, ProofError};
 use crate::bundle::{EscrowFacts, FileFacts, STATEMENT_FILE, share_name};
 use crate::ids::RecordingId;
-use crate::recording::Facts;
+use crate::recording::{Facts, Rewrap};
 use crate::signing::PublicKey;
 
 /// Longest file, in bytes: a recording.json of the greatest length, 255 shares.
@@ -34,6 +35,8 @@ pub struct Request {
     pub recording: String,
     /// bundle.json, byte for byte.
     pub bundle: String,
+    /// The last rewrap.json, byte for byte, where the key was wrapped to others since.
+    pub rewrap: Option<String>,
     /// The custodians' share files by their numbers, from 1. A station leaves out those that are damaged.
     pub shares: Vec<(u8, Vec<u8>)>,
 }
@@ -45,6 +48,8 @@ struct Form {
     proof: String,
     recording: String,
     bundle: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rewrap: Option<String>,
     shares: Vec<ShareForm>,
 }
 
@@ -94,9 +99,12 @@ pub enum RequestError {
     /// bundle.json is not the recording's.
     #[error("has a bundle.json that is not the recording's: {0}")]
     Bundle(String),
+    /// rewrap.json is not the recording's.
+    #[error("has a rewrap.json that {0}")]
+    Rewrap(String),
     /// A share's file was exchanged.
     #[error(
-        "has {0} that is not the file that the dealer made for this recording: it is damaged, or of another recording"
+        "has {0} that is not the file that was made for this recording: it is damaged, or of another recording"
     )]
     ShareFile(String),
     /// A share's file is not there.
@@ -113,6 +121,8 @@ pub struct Verified {
     pub facts: Facts,
     /// Who holds its shares.
     pub escrow: EscrowFacts,
+    /// The share files that were made for them.
+    files: Vec<FileFacts>,
     shares: Vec<(u8, Vec<u8>)>,
 }
 
@@ -128,6 +138,7 @@ impl Request {
             proof: self.proof.to_string(),
             recording: self.recording.clone(),
             bundle: self.bundle.clone(),
+            rewrap: self.rewrap.clone(),
             shares: shares.collect(),
         };
         let mut bytes = serde_json::to_vec_pretty(&form).map_err(|e| e.to_string())?;
@@ -170,6 +181,7 @@ impl Request {
             proof,
             recording: form.recording,
             bundle: form.bundle,
+            rewrap: form.rewrap,
             shares,
         })
     }
@@ -195,17 +207,28 @@ impl Request {
                 brought: facts.recording,
             });
         }
-        let escrow = facts.escrow.clone().ok_or(RequestError::NoEscrow)?;
         let statement = self.bundle.as_bytes();
-        if !file(&facts, STATEMENT_FILE).is_some_and(|file| file.is_of(statement)) {
+        if !file(&facts.files, STATEMENT_FILE).is_some_and(|file| file.is_of(statement)) {
             let why = "recording.json names another".to_owned();
             return Err(RequestError::Bundle(why));
         }
         facts.is_as_dealt(statement).map_err(RequestError::Bundle)?;
+        let (escrow, files) = match &self.rewrap {
+            None => (facts.escrow.clone(), facts.files.clone()),
+            Some(rewrap) => {
+                let rewrap = Rewrap::decode(rewrap.as_bytes(), log).map_err(RequestError::Rewrap)?;
+                if rewrap.recording != facts.recording {
+                    return Err(RequestError::Rewrap("is of another recording".to_owned()));
+                }
+                (rewrap.escrow, rewrap.files)
+            }
+        };
+        let escrow = escrow.ok_or(RequestError::NoEscrow)?;
         Ok(Verified {
             asked,
             facts,
             escrow,
+            files,
             shares: self.shares,
         })
     }
@@ -219,14 +242,14 @@ impl Verified {
         let Some((_, bytes)) = found else {
             return Err(RequestError::NoShare(name));
         };
-        if !file(&self.facts, &name).is_some_and(|file| file.is_of(bytes)) {
+        if !file(&self.files, &name).is_some_and(|file| file.is_of(bytes)) {
             return Err(RequestError::ShareFile(name));
         }
         Ok(bytes)
     }
 }
 
-/// What recording.json says of a file of the bundle.
-pub(super) fn file<'a>(facts: &'a Facts, name: &str) -> Option<&'a FileFacts> {
-    facts.files.iter().find(|file| file.name == name)
+/// What is said of the file of this name.
+pub(super) fn file<'a>(files: &'a [FileFacts], name: &str) -> Option<&'a FileFacts> {
+    files.iter().find(|file| file.name == name)
 }

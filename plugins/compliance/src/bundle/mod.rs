@@ -28,7 +28,9 @@ mod tests;
 
 pub use holders::{Custodian, Escrow, EscrowFacts, Holders, Recipients};
 pub use prepare::prepare;
+pub(crate) use prepare::wrap;
 pub use shares::{Share, ShareError, combine};
+pub(crate) use statement::names_fit;
 pub use statement::{FileFacts, Statement, share_name};
 pub use take::take_next;
 

@@ -101,10 +101,11 @@ fn statement_has_shares(files: &[(String, Vec<u8>)]) -> bool {
     files.iter().any(|(name, _)| name != KEY_FILE)
 }
 
+/// Fingerprints of recipients, or an escrow; and the files, with their names.
 type Wrapped = (Vec<Digest>, Option<EscrowFacts>, Vec<(String, Vec<u8>)>);
 
 /// Wraps the identity for its holders.
-fn wrap(holders: &Holders, id: RecordingId, identity: &Identity) -> Result<Wrapped, String> {
+pub(crate) fn wrap(holders: &Holders, id: RecordingId, identity: &Identity) -> Result<Wrapped, String> {
     match holders {
         Holders::Recipients(recipients) => {
             let secret = identity_text(identity);

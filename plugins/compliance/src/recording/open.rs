@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::contents::ReadError;
 use super::facts::{self, Facts};
+use super::holders::{HoldersError, KeyHolders};
 use super::manifest::{Chain, MAX_TEXT, Root, TrackId};
 use super::member::BLOCK;
 use super::verify::Options;
@@ -32,6 +33,7 @@ const NOT_THE_ONE: &str = "is not the one that it was recorded to";
 pub struct Index {
     path: PathBuf,
     facts: Facts,
+    holders: KeyHolders,
     contents: Contents,
     root: Root,
 }
@@ -93,6 +95,14 @@ pub enum OpenError {
         /// What does not hold.
         why: String,
     },
+    /// It cannot be told who holds its key.
+    #[error("{path} is not opened: {error}")]
+    Holders {
+        /// The recording.
+        path: PathBuf,
+        /// Why.
+        error: HoldersError,
+    },
     /// A member is not what was sealed.
     #[error("member {sequence} of track {track} {why}; gst-compliance verify says what else")]
     Member {
@@ -147,6 +157,11 @@ impl Index {
                 format!("{} dealt its key, and not {dealer}", facts.dealer),
             ));
         }
+        let holders =
+            KeyHolders::read(path, &facts, &file, options.rewraps).map_err(|error| OpenError::Holders {
+                path: path.to_owned(),
+                error,
+            })?;
         let manifest_path = path.join(MANIFEST_FILE);
         let mut manifest = File::open(&manifest_path).map_err(io(&manifest_path))?;
         let begin = Chain::new(&file);
@@ -158,6 +173,7 @@ impl Index {
         Ok(Self {
             path: path.to_owned(),
             facts,
+            holders,
             contents,
             root: prefix.chain.root(),
         })
@@ -171,6 +187,16 @@ impl Index {
     /// What it began with.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Who holds its key now.
+    pub fn holders(&self) -> &KeyHolders {
+        &self.holders
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Its tracks.
@@ -209,7 +235,7 @@ impl Index {
         if !fits(&request.reason) || !fits(&request.ticket) {
             return Err(OpenError::Request);
         }
-        if self.facts.escrow.is_some() && matches!(key, Key::Recipient(_)) {
+        if self.holders.escrow.is_some() && matches!(key, Key::Recipient(_)) {
             return Err(OpenError::Escrow(self.facts.recording));
         }
         let mut tracks = request.tracks;
@@ -252,18 +278,15 @@ impl Index {
             .iter()
             .map(|key| fingerprint(&key.to_public()))
             .collect();
-        let own = prints.iter().find(|print| self.facts.recipients.contains(print));
+        let own = prints
+            .iter()
+            .find(|print| self.holders.recipients.contains(print));
         let reader = own.or(prints.first()).copied();
         reader.ok_or_else(|| self.not_with("is needed, and no identity was given"))
     }
 
     fn unwrap(&self, identities: &[Identity]) -> Result<Identity, OpenError> {
-        let path = self.path.join(KEY_FILE);
-        let wrapped = read_bounded(&path, crate::bundle::MAX_FILE).map_err(io(&path))?;
-        let text = age_file::open(&wrapped, identities).map_err(|why| self.not_with(&why.to_string()))?;
-        let identity = age_file::parse_identities(&text).and_then(|found| found.into_iter().next());
-        let identity = identity.ok_or_else(|| self.not_with(NOT_THE_ONE))?;
-        self.own(identity)
+        unwrap(&self.path, &self.facts, &self.holders, identities)
     }
 
     /// The identity, where it is the recording's.
@@ -276,12 +299,37 @@ impl Index {
     }
 
     fn not_with(&self, why: &str) -> OpenError {
-        let recipients: Vec<_> = self.facts.recipients.iter().map(Digest::to_string).collect();
-        OpenError::Identity {
-            recording: self.facts.recording,
-            why: why.to_owned(),
-            recipients: recipients.join(", "),
-        }
+        not_with(&self.facts, &self.holders, why)
+    }
+}
+
+/// The identity of a recording, by one of its recipients'. Whoever calls this has logged it, or logs it before anything
+/// comes of it.
+pub(crate) fn unwrap(
+    path: &Path,
+    facts: &Facts,
+    holders: &KeyHolders,
+    identities: &[Identity],
+) -> Result<Identity, OpenError> {
+    if holders.escrow.is_some() {
+        return Err(OpenError::Escrow(facts.recording));
+    }
+    let not_with = |why: &str| not_with(facts, holders, why);
+    let path = holders.place(path, KEY_FILE);
+    let wrapped = read_bounded(&path, crate::bundle::MAX_FILE).map_err(io(&path))?;
+    let text = age_file::open(&wrapped, identities).map_err(|why| not_with(&why.to_string()))?;
+    let identity = age_file::parse_identities(&text)
+        .and_then(|found| found.into_iter().next())
+        .filter(|identity| identity.to_public().to_string() == facts.public);
+    identity.ok_or_else(|| not_with(NOT_THE_ONE))
+}
+
+fn not_with(facts: &Facts, holders: &KeyHolders, why: &str) -> OpenError {
+    let recipients: Vec<_> = holders.recipients.iter().map(Digest::to_string).collect();
+    OpenError::Identity {
+        recording: facts.recording,
+        why: why.to_owned(),
+        recipients: recipients.join(", "),
     }
 }
 

@@ -18,7 +18,7 @@ fn a_damaged_share_file_is_left_out_and_logged_and_two_good_ones_do() {
     let said = place.request_with(&recording, "r", &[]);
     assert!(
         said.error
-            .contains("shares/002.age is not the file that the dealer made"),
+            .contains("shares/002.age is not the file that was made"),
         "{}",
         said.error
     );
@@ -67,7 +67,7 @@ fn a_share_file_of_one_recording_renamed_into_another_is_found_at_the_station_an
     place.mail("r");
     place
         .approve_to("r", "ben", "x")
-        .refused(&["shares/002.age that is not the file that the dealer made for this recording"]);
+        .refused(&["shares/002.age that is not the file that was made for this recording"]);
     // The custodian says so, and the log has it from them, too.
     let no = place.deny("r", "ben", "my share was exchanged");
     let yes = place.approve("r", "anna");

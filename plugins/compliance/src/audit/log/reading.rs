@@ -3,9 +3,9 @@
 use std::fs::File;
 
 use super::super::folder::failed;
-use super::super::roots::Scan;
+use super::super::follow::Follow;
 use super::super::tree::{Claim, Prover};
-use super::super::{Entry, Note};
+use super::super::{Entry, EntryError, Note};
 use super::{Appended, LOG, Log, LogError};
 
 impl Log {
@@ -17,14 +17,14 @@ impl Log {
     ) -> Result<Option<Appended>, LogError> {
         let encoded = [entry.encode()?];
         let path = self.shared.folder.file(LOG);
-        let mut scan = Scan::new(self.shared.vkey.key());
+        let mut follow = Follow::new(self.shared.vkey.key());
         let mut found = false;
         let mut read = |end| {
             let failed = |error| LogError::Folder(failed(&path, error));
             let file = File::open(&path).map_err(failed)?;
-            let damage = scan
-                .read(file, end, |entry| found |= is_like(entry))
-                .map_err(failed)?;
+            // One of a later version is like none that is known here.
+            let take = |_, entry: Result<Entry, EntryError>| found |= entry.is_ok_and(|entry| is_like(&entry));
+            let damage = follow.read(file, end, take).map_err(failed)?;
             match damage {
                 None => Ok(found),
                 Some(damage) => Err(LogError::Damaged(self.path().to_owned(), damage)),

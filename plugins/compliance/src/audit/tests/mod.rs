@@ -2,6 +2,7 @@
 
 mod appending;
 mod faults;
+mod ledger;
 mod processes;
 mod reading;
 mod roots;

@@ -16,6 +16,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::who::Who;
+
 /// Longest file that is read whole, in bytes: proofs, requests, notes.
 const MAX_FILE: u64 = 64 << 10;
 
@@ -66,6 +68,11 @@ pub enum Audit {
         #[arg(long)]
         json: bool,
     },
+    /// Print who could open which recording from when to when, as a log says, WITHOUT checking whether it is to be believed:
+    /// `audit verify` does.
+    ///
+    /// Recipients and custodians are named by their fingerprints: of a recipient, `printf %s age1… | sha256sum`.
+    Who(Who),
     /// Sign all that is in a log and print the signed checkpoint. Keep it elsewhere: `audit verify --checkpoint` then
     /// tells whether the log still contains what it covers.
     ///
@@ -237,6 +244,7 @@ impl Audit {
                 };
                 show(&log, wanted, last, json)
             }
+            Self::Who(who) => who.run(),
             Self::Checkpoint { log } => print(&Log::open_existing(&log)?.checkpoint()?),
             Self::Prove { log, entry } => print(&Log::open_existing(&log)?.inclusion(entry)?.to_string()),
             Self::Anchor(anchor) => anchor.run(),
@@ -570,7 +578,7 @@ fn read(path: &Path) -> Result<String, AuditError> {
 }
 
 /// Prints text. Whoever reads only its beginning (`| head`) does no wrong.
-fn print(text: &str) -> Result<(), AuditError> {
+pub fn print(text: &str) -> Result<(), AuditError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(output(error)),
@@ -583,7 +591,7 @@ fn output(error: io::Error) -> AuditError {
 }
 
 /// A unix time in milliseconds as people write it (UTC).
-fn date(milliseconds: u64) -> String {
+pub fn date(milliseconds: u64) -> String {
     i64::try_from(milliseconds / 1000)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())

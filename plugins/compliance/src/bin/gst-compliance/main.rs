@@ -15,7 +15,10 @@ mod files;
 mod keys;
 mod open;
 mod request;
+mod retention;
+mod rewrap;
 mod verify;
+mod who;
 
 /// Keys, recordings and audit logs of compliancesink.
 ///
@@ -39,6 +42,9 @@ enum Command {
     Deny(approve::Deny),
     #[command(subcommand)]
     Drill(drill::Drill),
+    Rewrap(rewrap::Rewrap),
+    #[command(subcommand)]
+    Retention(retention::Retention),
     #[command(subcommand)]
     Audit(audit::Audit),
 }
@@ -54,6 +60,8 @@ impl Command {
             Self::Approve(command) => command.run(),
             Self::Deny(command) => command.run(),
             Self::Drill(command) => command.run(),
+            Self::Rewrap(command) => command.run(),
+            Self::Retention(command) => command.run(),
             Self::Audit(command) => Ok(command.run()?),
         }
     }

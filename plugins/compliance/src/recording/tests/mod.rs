@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod faults;
 mod figures;
+mod holders;
 mod open;
 mod tools;
 mod write;
@@ -154,6 +155,7 @@ fn options() -> Options {
         log_key: Some(log_key().public()),
         dealer: Some(dealer().public()),
         known: None,
+        rewraps: Rewraps::Unknown,
     }
 }
 

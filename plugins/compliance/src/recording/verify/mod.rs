@@ -15,10 +15,11 @@ pub use report::{Damage, MAX_DAMAGES, Options, Place, Report, State, TrackReport
 use super::facts::{self, Facts};
 use super::manifest::{self, Chain, EndFact, Fact, LineError, MemberFact, Raw, TrackFact, TrackId, prefix};
 use super::member::{END_OF_ARCHIVE, Expected, Found, inspect, member_name, space};
-use super::{MANIFEST_FILE, Medium, RECORDING_FILE, RESERVE_FILE, RecordingError, TRACKS};
-use crate::bundle::{SHARES, STATEMENT_FILE, read_bounded};
+use super::{MANIFEST_FILE, Medium, RECORDING_FILE, RecordingError, TRACKS};
+use crate::bundle::read_bounded;
 use crate::signing::PublicKey;
 
+mod keys;
 mod report;
 
 /// Through which tars are read.
@@ -61,6 +62,7 @@ impl Run {
             report: Report {
                 state: State::Damaged,
                 facts: None,
+                holders: None,
                 pinned: false,
                 root: None,
                 tracks: Vec::new(),
@@ -113,6 +115,7 @@ impl Run {
         }
         self.report.pinned = options.log_key.is_some();
         self.bundle(&facts, options)?;
+        self.keys(&facts, &file, options)?;
         self.find_tars()?;
         let whole = self.manifest(&facts, Chain::new(&file), options)?;
         self.tails(whole)?;
@@ -148,35 +151,6 @@ impl Run {
             Err(error) => return Err(RecordingError::io(&path)(error)),
         }
         Ok(None)
-    }
-
-    /// The bundle's files are those of recording.json, and the dealer signed the same as it says.
-    fn bundle(&mut self, facts: &Facts, options: &Options) -> Result<(), RecordingError> {
-        let statement = facts.files.iter().find(|file| file.name == STATEMENT_FILE);
-        if statement.is_none() {
-            self.file(
-                STATEMENT_FILE,
-                What::Changed("recording.json does not bind it".to_owned()),
-            );
-        }
-        for file in &facts.files {
-            let Some(bytes) = self.read(&file.name, crate::bundle::MAX_FILE)? else {
-                continue;
-            };
-            if !file.is_of(&bytes) {
-                let how = "it is not the file of the key bundle".to_owned();
-                self.file(&file.name, What::Changed(how));
-            } else if file.name == STATEMENT_FILE
-                && let Err(how) = facts.is_as_dealt(&bytes)
-            {
-                self.file(&file.name, What::Changed(how));
-            }
-        }
-        if let Some(dealer) = options.dealer.filter(|dealer| *dealer != facts.dealer) {
-            let how = format!("{} dealt the key, and not {dealer}", facts.dealer);
-            self.file(STATEMENT_FILE, What::Changed(how));
-        }
-        Ok(())
     }
 
     fn find_tars(&mut self) -> Result<(), RecordingError> {
@@ -516,37 +490,6 @@ impl Run {
         }
         for (name, what) in wrong {
             self.file(&name, what);
-        }
-        Ok(())
-    }
-
-    /// Whatever else lies in the folder.
-    fn nothing_else(&mut self, facts: &Facts) -> Result<(), RecordingError> {
-        let known = |name: &str| {
-            [RECORDING_FILE, MANIFEST_FILE].contains(&name)
-                || facts.files.iter().any(|file| file.name == name)
-        };
-        let mut wrong = Vec::new();
-        for (folder, prefix) in [
-            (self.path.clone(), String::new()),
-            (self.path.join(SHARES), format!("{SHARES}/")),
-        ] {
-            if !prefix.is_empty() && (facts.escrow.is_none() || !folder.is_dir()) {
-                continue;
-            }
-            for entry in fs::read_dir(&folder).map_err(RecordingError::io(&folder))? {
-                let entry = entry.map_err(RecordingError::io(&folder))?;
-                let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-                let is_folder = name == TRACKS || name == SHARES && facts.escrow.is_some();
-                let is_reserve = name == RESERVE_FILE && self.end.is_none();
-                if !(is_folder || is_reserve || known(&name)) {
-                    wrong.push(name);
-                }
-            }
-        }
-        wrong.sort_unstable();
-        for name in wrong {
-            self.file(&name, What::Extra);
         }
         Ok(())
     }
