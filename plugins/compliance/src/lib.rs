@@ -22,6 +22,7 @@ pub mod bundle;
 pub mod compliancesink;
 pub mod consent;
 pub mod digest;
+pub mod dumpable;
 pub mod gate;
 pub mod hex_form;
 pub mod ids;
@@ -32,7 +33,6 @@ pub mod rewrap;
 pub mod signing;
 
 mod compliancesrc;
-mod dumpable;
 mod properties;
 
 pub use gst_e2ee_common::age_file;

@@ -177,6 +177,21 @@ impl Desk<'_> {
         Ok(self.refused(None, Misuse::NotRequested))
     }
 
+    /// A custodian's no that the log has counts, whether or not its file is brought again.
+    fn leave_out_withdrawn(&mut self, asked: &Asked, history: &History) {
+        let Judged {
+            approvals, misuses, ..
+        } = &mut self.judged;
+        approvals.retain(|approval| {
+            let denied = Id::new(&approval.custodian.to_string())
+                .is_ok_and(|by| history.has(&asked.access, &by, "access-denied"));
+            if denied {
+                misuses.push((approval.name.clone(), Misuse::Withdrawn(approval.custodian)));
+            }
+            !denied
+        });
+    }
+
     /// Puts what was judged into the log, each custodian's decision once however often it is brought.
     fn log_judged(&self, asked: &Asked, history: &History, custodians: &Escrow) -> Result<(), GrantError> {
         let mut events = Vec::new();
@@ -253,6 +268,7 @@ pub fn grant(
         custodians,
     };
     desk.judged = judge(&case, key, files);
+    desk.leave_out_withdrawn(asked, &history);
     desk.log_judged(asked, &history, custodians)?;
     let (identity, wrong) = match put_together(&desk.judged.approvals, escrow) {
         Ok(found) => found,

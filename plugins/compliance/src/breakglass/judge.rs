@@ -72,6 +72,9 @@ pub enum Misuse {
     /// The same custodian again.
     #[error("there is another approval of custodian {0}: each counts once")]
     Twice(Digest),
+    /// The custodian said no before.
+    #[error("custodian {0} has said no to this request: the log has it")]
+    Withdrawn(Digest),
     /// The share was put together with others and is wrong.
     #[error(
         "the share of custodian {0} does not give the recording's key together with the others: it is damaged or forged"
@@ -140,6 +143,7 @@ impl Misuse {
             Self::DamagedShare { .. } => "damaged-share",
             Self::AnotherShare { .. } => "another-share",
             Self::Twice(_) => "twice",
+            Self::Withdrawn(_) => "withdrawn",
             Self::WrongShare(_) => "wrong-share",
             Self::WrongShares => "wrong-shares",
             Self::TooFew { .. } => "too-few",

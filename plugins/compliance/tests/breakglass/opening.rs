@@ -228,6 +228,13 @@ fn a_custodians_no_takes_back_the_own_approval() {
         "said no: asked by phone",
     ]);
     place.assert_refused("too-few");
+    // Whoever leaves the no out finds it in the log.
+    place
+        .open(&recording, "r", &[&yes[0], &yes[1]])
+        .refused(&["has said no to this request: the log has it", "and 1 count"]);
+    place.assert_refused("withdrawn");
+    let other = place.approve("r", "carla");
+    place.open(&recording, "r", &[&yes[0], &other]).good();
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
+use gstcompliance::dumpable::forbid_core_dumps;
 
 mod approve;
 mod audit;
@@ -68,7 +69,12 @@ impl Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command.run() {
+    let cli = Cli::parse();
+    // Most commands have a key or media in memory.
+    match forbid_core_dumps()
+        .map_err(Into::into)
+        .and_then(|()| cli.command.run())
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gst-compliance: {error}");
