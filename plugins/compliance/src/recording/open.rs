@@ -347,6 +347,12 @@ impl Reader {
         &self.index
     }
 
+    /// The recording's identity, to wrap it to others.
+    pub fn key(&self) -> Identity {
+        let [identity] = &self.identity;
+        identity.clone()
+    }
+
     /// The tracks that were asked for.
     pub fn tracks(&self) -> impl Iterator<Item = &TrackInfo> {
         let tracks = self.index.tracks().iter();

@@ -8,5 +8,6 @@ mod drill;
 mod misuse;
 mod opening;
 mod place;
+mod rewrapped;
 mod shares;
 mod token;

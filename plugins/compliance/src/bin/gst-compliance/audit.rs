@@ -13,9 +13,8 @@ use gstcompliance::audit::{
 use gstcompliance::ids::RecordingId;
 use gstcompliance::signing::PublicKey;
 use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use super::clock::date;
 use super::who::Who;
 
 /// Longest file that is read whole, in bytes: proofs, requests, notes.
@@ -588,13 +587,4 @@ pub fn print(text: &str) -> Result<(), AuditError> {
 
 fn output(error: io::Error) -> AuditError {
     AuditError::Io("standard output".into(), error)
-}
-
-/// A unix time in milliseconds as people write it (UTC).
-pub fn date(milliseconds: u64) -> String {
-    i64::try_from(milliseconds / 1000)
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "after the year 9999".to_owned())
 }

@@ -9,8 +9,7 @@ use gstcompliance::retention::{
     Decision, Each, Item, Outcome, RetentionError, Standing, apply, hold, list, named, release,
 };
 
-use super::audit::date;
-use super::rewrap::now;
+use super::clock::{date, now};
 
 /// How long recordings are kept: what is due, legal holds, and deleting by a logged decision.
 ///

@@ -2,18 +2,25 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use gstcompliance::access::identities;
+use gstcompliance::access::{Access, Opening, identities};
+use gstcompliance::audit::entry::Way;
 use gstcompliance::audit::{Id, Log, Text};
+use gstcompliance::breakglass::grant::grant;
 use gstcompliance::bundle::{Escrow, Holders, Recipients};
-use gstcompliance::recording::find;
-use gstcompliance::rewrap::{Done, Order, Totals, as_recipient, rewrap};
+use gstcompliance::recording::{Reader, find};
+use gstcompliance::rewrap::{Done, Order, Target, Totals, as_recipient, rewrap};
+
+use crate::clock::now;
+use crate::files::decisions;
+use crate::open::station_key;
 
 /// Wrap the keys of recordings to other recipients or custodians. Their media is not touched.
 ///
-/// You must be a recipient of the recordings now. Run it where the audit log is: for each recording the log gets an entry
-/// before anything changes. The new key files and a signed statement of them go to REC/holders/; the old key files are
+/// You must be a recipient of the recordings now, or, for one recording under escrow, have the approvals of its custodians
+/// (ask with `gst-compliance request`, whose --for is not used here). Run it where the audit log is: for each recording the
+/// log gets an entry before anything changes. The new key files and a signed statement of them go to REC/holders/; the old key files are
 /// removed. What is interrupted is completed when the same is run again; recordings that are for these holders already
 /// stay as they are.
 ///
@@ -26,6 +33,7 @@ use gstcompliance::rewrap::{Done, Order, Totals, as_recipient, rewrap};
 /// bundle.json only.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("holders").required(true).args(["recipients", "escrow"]))]
+#[command(group = clap::ArgGroup::new("way").required(true).args(["identity", "approvals"]))]
 pub struct Rewrap {
     /// Recordings' folders, or folders with recordings in them.
     #[arg(value_name = "REC", required = true)]
@@ -38,7 +46,16 @@ pub struct Rewrap {
     escrow: Option<PathBuf>,
     /// Your age identity (as age-keygen writes it): that of a recipient of the recordings now.
     #[arg(long, value_name = "FILE")]
-    identity: PathBuf,
+    identity: Option<PathBuf>,
+    /// What the custodians sent back, for one recording: files, or folders with them.
+    #[arg(long, value_name = "DIR|FILE", num_args = 1.., requires_all = ["station_key", "custodians"])]
+    approvals: Vec<PathBuf>,
+    /// With --approvals: this station's one-time key of the request. Remove it afterwards.
+    #[arg(long, value_name = "FILE", requires = "approvals")]
+    station_key: Option<PathBuf>,
+    /// With --approvals: the file of custodians who hold the recording's key now.
+    #[arg(long, value_name = "FILE", requires = "approvals")]
+    custodians: Option<PathBuf>,
     /// Folder of the audit log that the recordings name.
     #[arg(long, value_name = "DIR")]
     audit_log: PathBuf,
@@ -63,9 +80,16 @@ impl Rewrap {
             (None, Some(file)) => Holders::Escrow(Escrow::read(file)?),
             _ => return Err("either --recipients or --escrow is needed".into()),
         };
-        let own = identities(&self.identity)?;
-        let keys = as_recipient(&own);
         let recordings = found(&self.recordings)?;
+        let own = self.identity.as_deref().map(identities).transpose()?;
+        let opened = match (&own, &self.station_key, &self.custodians) {
+            (None, Some(key), Some(custodians)) => Some(self.together(&recordings, key, custodians)?),
+            _ => None,
+        };
+        let keys = |target: Target<'_>| match &opened {
+            Some((reader, _)) => Ok(reader.key()),
+            None => as_recipient(own.as_deref().unwrap_or_default())(target),
+        };
         let log = Log::open_existing(&self.audit_log)?;
         let order = Order {
             to: &to,
@@ -87,6 +111,9 @@ impl Rewrap {
             }
         })?;
         log.close()?;
+        if let Some((_, access)) = opened {
+            access.end(0, now())?;
+        }
         let Totals {
             opened,
             written,
@@ -109,6 +136,27 @@ impl Rewrap {
             return Err(format!("{failed} recordings were not re-wrapped").into());
         }
         Ok(())
+    }
+}
+
+impl Rewrap {
+    /// The recording's key, by its custodians' approvals. The log has it as an access of which no media was read.
+    fn together(
+        &self,
+        recordings: &[PathBuf],
+        key: &Path,
+        custodians: &Path,
+    ) -> Result<(Reader, Access), Box<dyn Error>> {
+        let [recording] = recordings else {
+            return Err("approvals are for one recording: name that one alone".into());
+        };
+        let opening = Opening::prepare(recording, &self.audit_log)?;
+        let (key, custodians) = (station_key(key)?, Escrow::read(custodians)?);
+        let grant = grant(&opening, &key, &custodians, &decisions(&self.approvals)?, now())?;
+        for line in grant.lines() {
+            eprintln!("gst-compliance: {line}");
+        }
+        Ok(opening.unlock_together(grant, Way::BreakGlass, now())?)
     }
 }
 
@@ -149,10 +197,4 @@ fn warning(keys: Option<&Path>) -> String {
         "NOT REVOKED: whoever kept an old key file still opens the recording with it (look at backups, snapshots{bundles}, and the dealer's own copy of the bundles), and whoever had the recording's identity keeps it.\n\
          Keep key files (key.age, shares/, holders/) out of locked storage (WORM, object lock): there they can be neither re-wrapped nor crypto-shredded."
     )
-}
-
-/// Unix time in milliseconds.
-pub fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

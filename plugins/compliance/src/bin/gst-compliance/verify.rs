@@ -7,7 +7,7 @@ use gstcompliance::audit::{Ledger, named_key};
 use gstcompliance::recording::{Index, KeyHolders, Options, Report, Rewraps, State, verify};
 use gstcompliance::signing::PublicKey;
 
-use super::audit::date;
+use super::clock::date;
 
 /// Check that a recording is complete and unchanged, or say which member is damaged or missing. No media key is needed.
 ///

@@ -9,7 +9,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::audit::{AuditError, date, print};
+use super::audit::{AuditError, print};
+use super::clock::date;
 
 #[derive(Debug, clap::Args)]
 pub struct Who {
