@@ -21,6 +21,7 @@ pub mod bundle;
 pub mod compliancesink;
 pub mod consent;
 pub mod digest;
+pub mod export;
 pub mod gate;
 pub mod hex_form;
 pub mod ids;

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod audit;
+mod audit_fhir;
 mod consent;
+mod export;
 mod keys;
 mod open;
 mod verify;
@@ -28,6 +30,7 @@ enum Command {
     Consent(consent::Consent),
     Verify(verify::Verify),
     Open(open::Open),
+    Export(Box<export::Export>),
     #[command(subcommand)]
     Audit(audit::Audit),
 }
@@ -39,6 +42,7 @@ impl Command {
             Self::Consent(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::Open(command) => command.run(),
+            Self::Export(command) => command.run(),
             Self::Audit(command) => Ok(command.run()?),
         }
     }
