@@ -338,6 +338,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
@@ -459,6 +460,20 @@ mod tests {
                 matches!(judge(200, answer.as_bytes(), &names()), Err(PostError::Answer(_))),
                 "{answer}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_judged(status in 100..600_u16, answer in "\\PC{0,100}", at in 0..3_usize) {
+            // Text that is none, text in an entry, text in an outcome.
+            let entry = json!({ "response": { "status": answer, "location": answer, "outcome": { "issue": [{ "diagnostics": answer }] } } });
+            let bundle = json!({ "resourceType": "Bundle", "type": "transaction-response", "entry": [entry, entry] });
+            let outcome = json!({ "issue": [{ "details": { "text": answer }, "expression": [answer] }, answer, { "code": 1 }] });
+            let bytes = [answer.clone(), bundle.to_string(), outcome.to_string()][at].clone();
+            if let Err(error) = judge(status, bytes.as_bytes(), &names()) {
+                prop_assert!(!error.to_string().contains(char::is_control));
+            }
         }
     }
 }

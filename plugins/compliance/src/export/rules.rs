@@ -341,3 +341,52 @@ fn has_label(value: &Value, code: &str) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn judged(papers: &Papers, part2: bool, purpose: &str) -> Result<Permitted, Refusal> {
+        let wanted = Wanted {
+            reference: None,
+            recorded: (0, 1),
+            now: 1_772_704_800_000,
+            zone: 0,
+            purpose: purpose.parse().unwrap(),
+            patient: &"Patient/1".parse().unwrap(),
+            recipient: Some(&"Organization/1".parse().unwrap()),
+            encounter: None,
+            part2,
+        };
+        judge(&wanted, papers)
+    }
+
+    #[test]
+    fn without_papers_nothing_goes() {
+        let none = Papers::default();
+        assert_eq!(judged(&none, false, "TREAT"), Err(Refusal::NoBasis));
+        assert!(matches!(judged(&none, true, "TREAT"), Err(Refusal::Part2(_))));
+        assert_eq!(judged(&none, false, "PATRQT"), Err(Refusal::NoAuthorization));
+        let explained = Papers {
+            explanation: Some("all of it".to_owned()),
+            ..Papers::default()
+        };
+        assert!(matches!(
+            judged(&explained, true, "TREAT"),
+            Err(Refusal::Part2(_))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn any_paper_is_judged(bytes in proptest::collection::vec(any::<u8>(), 0..60), text in "[\\[{\"a:}\\], ]{0,60}", part2 in any::<bool>()) {
+            for bytes in [bytes, text.into_bytes()] {
+                let papers = Papers { consent: Some(bytes.clone()), ..Papers::default() };
+                prop_assert!(judged(&papers, part2, "TREAT").is_err());
+                let papers = Papers { authorization: Some(Paper::Consent(bytes)), ..Papers::default() };
+                prop_assert!(judged(&papers, part2, "PATRQT").is_err());
+            }
+        }
+    }
+}
