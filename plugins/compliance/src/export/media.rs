@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gst::prelude::*;
 
@@ -54,6 +55,9 @@ pub enum MediaError {
     /// There is nothing to put in.
     #[error("there is no media in the recording, or in the tracks that were asked for")]
     Empty,
+    /// A member is not what was sealed.
+    #[error("{0}. --skip-damaged leaves out what is damaged; gst-compliance verify says what else is")]
+    Damaged(String),
     /// It cannot be read or muxed.
     #[error("the media file cannot be made: {0}")]
     Failed(String),
@@ -84,7 +88,6 @@ pub fn remux(reader: Reader, file: &mut File, skip_damaged: bool) -> Remuxed {
             made: Err(MediaError::Empty),
         };
     }
-    let has_video = tracks.iter().any(|track| track.medium == Medium::Video);
     let src = ComplianceSrc::of(reader);
     src.set_property(
         "on-damage",
@@ -97,17 +100,19 @@ pub fn remux(reader: Reader, file: &mut File, skip_damaged: bool) -> Remuxed {
     let played = play(&src, file);
     let stats = src.property::<gst::Structure>("stats");
     let stat = |name: &str| stats.get::<u64>(name).unwrap_or(0);
-    let made = played.and_then(|()| {
+    let made = played.and_then(|linked| {
         let (bytes, sha256, sha1) = digests(file)?;
+        // One whose beginning is damaged may not be playable at all.
+        let (there, lost): (Vec<_>, Vec<_>) = tracks.iter().partition(|track| linked.contains(&track.id));
         Ok(Made {
             bytes,
             sha256,
             sha1,
-            tracks: tracks.iter().map(|track| track.id).collect(),
-            has_video,
+            tracks: there.iter().map(|track| track.id).collect(),
+            has_video: there.iter().any(|track| track.medium == Medium::Video),
             members: stat("members"),
-            damaged: stat("damaged"),
-            gaps: tracks.iter().map(|track| track.gaps.len() as u64).sum(),
+            damaged: stat("damaged") + lost.iter().map(|track| track.members.len() as u64).sum::<u64>(),
+            gaps: there.iter().map(|track| track.gaps.len() as u64).sum(),
         })
     });
     Remuxed {
@@ -122,8 +127,8 @@ fn element(name: &'static str) -> Result<gst::Element, MediaError> {
         .map_err(|_| MediaError::NoElement(name))
 }
 
-/// Runs the pipeline to its end.
-fn play(src: &ComplianceSrc, file: &File) -> Result<(), MediaError> {
+/// Runs the pipeline to its end; the tracks that went into the file.
+fn play(src: &ComplianceSrc, file: &File) -> Result<Vec<TrackId>, MediaError> {
     let failed = |error: &dyn std::fmt::Display| MediaError::Failed(error.to_string());
     let (mux, sink) = (element("matroskamux")?, element("fdsink")?);
     sink.set_property("fd", file.as_raw_fd());
@@ -133,35 +138,68 @@ fn play(src: &ComplianceSrc, file: &File) -> Result<(), MediaError> {
         .add_many([src.upcast_ref(), &mux, &sink])
         .and_then(|()| mux.link(&sink))
         .map_err(|error| failed(&error))?;
-    let weak = mux.downgrade();
+    let linked = Arc::<Mutex<Vec<TrackId>>>::default();
+    let (weak, noted) = (mux.downgrade(), linked.clone());
     src.connect_pad_added(move |_, pad| {
-        if let Some(mux) = weak.upgrade() {
-            link(pad, &mux);
+        let track = pad
+            .name()
+            .strip_prefix("src_")
+            .and_then(|number| number.parse().ok());
+        if let Some(mux) = weak.upgrade()
+            && link(pad, &mux)
+        {
+            let mut linked = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            linked.extend(track.map(TrackId));
         }
     });
     let Some(bus) = pipeline.bus() else {
         return Err(MediaError::NoElement("bus"));
     };
     let started = pipeline.set_state(gst::State::Playing);
-    let ends = [gst::MessageType::Eos, gst::MessageType::Error];
-    let message = bus.timed_pop_filtered(
-        if started.is_ok() {
-            None
-        } else {
-            Some(gst::ClockTime::ZERO)
-        },
-        &ends,
-    );
+    let wait = if started.is_ok() {
+        None
+    } else {
+        Some(gst::ClockTime::ZERO)
+    };
+    let ended = wait_for_end(&bus, wait);
     let stopped = pipeline.set_state(gst::State::Null);
-    match message.as_ref().map(|message| message.view()) {
-        Some(gst::MessageView::Eos(_)) => stopped.map(drop).map_err(|error| failed(&error)),
-        Some(gst::MessageView::Error(error)) => Err(failed(&error.error())),
-        _ => Err(MediaError::Failed("GStreamer does not say why".to_owned())),
+    ended?;
+    stopped.map_err(|error| failed(&error))?;
+    let linked = linked.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(linked.clone())
+}
+
+/// Waits for the end of the stream, or an error: which member is damaged, where that is why.
+fn wait_for_end(bus: &gst::Bus, wait: Option<gst::ClockTime>) -> Result<(), MediaError> {
+    let kinds = [
+        gst::MessageType::Eos,
+        gst::MessageType::Error,
+        gst::MessageType::Element,
+    ];
+    let mut damaged = None;
+    while let Some(message) = bus.timed_pop_filtered(wait, &kinds) {
+        match message.view() {
+            gst::MessageView::Eos(_) => return Ok(()),
+            gst::MessageView::Error(error) => {
+                let text = error.error().to_string();
+                return Err(damaged.map_or(MediaError::Failed(text), MediaError::Damaged));
+            }
+            _ => damaged = damaged.or_else(|| message.structure().and_then(damage)),
+        }
     }
+    Err(MediaError::Failed("GStreamer does not say why".to_owned()))
+}
+
+/// What the player says of a member that is not what was sealed.
+fn damage(told: &gst::StructureRef) -> Option<String> {
+    (told.name() == "compliance-damaged").then_some(())?;
+    let (track, sequence) = (told.get::<u32>("track").ok()?, told.get::<u64>("sequence").ok()?);
+    let why = told.get::<String>("reason").ok()?;
+    Some(format!("member {sequence} of track {track} {why}"))
 }
 
 /// Links a track to the muxer; one that it does not take ends the pipeline, because nothing may be left out silently.
-fn link(pad: &gst::Pad, mux: &gst::Element) {
+fn link(pad: &gst::Pad, mux: &gst::Element) -> bool {
     let caps = pad.current_caps();
     let name = caps
         .as_ref()
@@ -189,6 +227,7 @@ fn link(pad: &gst::Pad, mux: &gst::Element) {
             )
         );
     }
+    linked
 }
 
 /// Size and digests of a whole file.

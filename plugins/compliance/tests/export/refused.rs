@@ -4,6 +4,9 @@ use std::fs;
 
 use age::secrecy::ExposeSecret;
 use age::x25519::Identity;
+use gstcompliance::access::{Opening, Purpose};
+use gstcompliance::export::deliver::{self, DeliverError, Job};
+use gstcompliance::export::{Papers, Permitted};
 use serde_json::{Value, json};
 
 use super::clinic::{Clinic, Said, consent, permit, visit};
@@ -130,7 +133,9 @@ fn another_consent_than_it_was_recorded_under() {
 
 #[test]
 fn an_authorisation_is_judged_and_goes_before_an_earlier_consent() {
+    // For whatever purpose, but research.
     let mut denies = consent();
+    denies["provision"].as_object_mut().unwrap().remove("purpose");
     denies["provision"]["provision"] =
         json!([{ "type": "deny", "purpose": [{ "system": super::clinic::PURPOSES, "code": "HRESCH" }] }]);
     let words = ["--purpose", "HRESCH", "--authorization", "paper.json"];
@@ -263,16 +268,40 @@ fn what_is_damaged_unless_it_may_be_left_out() {
 #[test]
 fn a_copy_that_the_log_cannot_have_is_deleted() {
     let clinic = Clinic::visit();
-    // The entry of the access fits, the one of the copy does not: the checkpoint over it cannot be written.
+    let folder = clinic.path("out");
+    let opening = Opening::prepare(&clinic.recording, &clinic.path("log")).unwrap();
+    let purpose = Purpose::new("records-2", "second opinion", "R-88").unwrap();
+    let keys = [clinic.place.recipient.clone()];
+    let (reader, access) = opening.unlock(&keys, &purpose, Vec::new(), 1).unwrap();
+    deliver::prepare(&folder, reader.index().facts().recording).unwrap();
+    // The access is in the log. The entry of the copy can be written, the checkpoint over it cannot.
     let next = clinic.path("log").join("checkpoint.next");
     fs::remove_file(&next).unwrap();
     fs::create_dir(&next).unwrap();
-    let said = clinic.export(&[]);
-    assert!(
-        said.code == 1 && said.error.contains("cannot be logged"),
-        "{}",
-        said.error
-    );
+    let permitted = Permitted {
+        part2: false,
+        labels: Vec::new(),
+        authorised: false,
+        remarks: Vec::new(),
+    };
+    let job = Job {
+        folder: &folder,
+        server: None,
+        media_url: None,
+        skip_damaged: false,
+        permitted: &permitted,
+        papers: &Papers::default(),
+        purpose: "TREAT".parse().unwrap(),
+        patient: &"Patient/17".parse().unwrap(),
+        recipient: None,
+        encounter: None,
+        author: None,
+        custodian: None,
+        kind: None,
+        by: purpose.reader(),
+    };
+    let refused = deliver::deliver(reader, access, &job, &|| 2).unwrap_err();
+    assert!(matches!(refused, DeliverError::Log(_)), "{refused}");
     assert!(clinic.files("out").is_empty());
 }
 
