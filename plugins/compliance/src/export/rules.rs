@@ -323,10 +323,11 @@ impl Wanted<'_> {
     }
 }
 
-/// Does it hold for a provision, or for one nested in it?
+/// Does it hold for a provision that does not deny, or for such a one nested in it?
 fn anywhere(provision: &Value, holds: &dyn Fn(&Value) -> bool) -> bool {
     let nested = provision.get("provision").and_then(Value::as_array);
-    holds(provision) || nested.into_iter().flatten().any(|nested| anywhere(nested, holds))
+    let denies = provision.get("type").and_then(Value::as_str) == Some("deny");
+    (!denies && holds(provision)) || nested.into_iter().flatten().any(|nested| anywhere(nested, holds))
 }
 
 /// Is there a coding of this code of v3-ActCode anywhere in it?
@@ -348,14 +349,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn judged(papers: &Papers, part2: bool, purpose: &str) -> Result<Permitted, Refusal> {
+        let (patient, recipient) = ("Patient/1".parse().unwrap(), "Organization/1".parse().unwrap());
         let wanted = Wanted {
             reference: None,
             recorded: (0, 1),
             now: 1_772_704_800_000,
             zone: 0,
             purpose: purpose.parse().unwrap(),
-            patient: &"Patient/1".parse().unwrap(),
-            recipient: Some(&"Organization/1".parse().unwrap()),
+            patient: &patient,
+            recipient: Some(&recipient),
             encounter: None,
             part2,
         };

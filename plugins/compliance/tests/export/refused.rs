@@ -284,15 +284,16 @@ fn a_copy_that_the_log_cannot_have_is_deleted() {
         authorised: false,
         remarks: Vec::new(),
     };
+    let (papers, patient) = (Papers::default(), "Patient/17".parse().unwrap());
     let job = Job {
         folder: &folder,
         server: None,
         media_url: None,
         skip_damaged: false,
         permitted: &permitted,
-        papers: &Papers::default(),
+        papers: &papers,
         purpose: "TREAT".parse().unwrap(),
-        patient: &"Patient/17".parse().unwrap(),
+        patient: &patient,
         recipient: None,
         encounter: None,
         author: None,
