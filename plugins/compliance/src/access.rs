@@ -14,10 +14,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::age_file::{self, IdentityError};
 use crate::audit::entry::Way;
-use crate::audit::{Entry, Event, Id, Log, LogError, Text, TextError};
+use crate::audit::{Appended, Entry, Event, Id, Log, LogError, Text, TextError};
 use crate::breakglass::STATION;
 use crate::breakglass::grant::Grant;
 use crate::breakglass::judge::Misuse;
+use crate::digest::Digest;
 use crate::ids::RecordingId;
 use crate::recording::{HoldersError, Index, Key, OpenError, Options, Reader, Request, Rewraps, TrackId};
 use crate::signing::PublicKey;
@@ -188,6 +189,23 @@ impl Opening {
         &self.log
     }
 
+    /// Somebody asked for this recording and gets nothing: says so in the log. `time`: now, unix time in milliseconds.
+    pub fn refuse(&self, by: &Id, reason: Text, time: u64) -> Result<(), AccessError> {
+        let pinned = self.index.facts().log_key;
+        let denied = Event::AccessDenied {
+            access: random_id()?,
+            by: by.clone(),
+            reason,
+        };
+        let entry = Entry {
+            time,
+            recording: Some(self.index.facts().recording),
+            event: denied,
+        };
+        let logged = self.log.append(&entry).map(drop);
+        logged.map_err(|error| AccessError::Log { error, pinned })
+    }
+
     /// Puts the access into the log, which signs for it, and then opens the tracks with a recipient's identities. `tracks`: none means all.
     /// `time`: now, unix time in milliseconds.
     pub fn unlock(
@@ -320,6 +338,25 @@ fn as_logged(index: Index, log: &Log) -> Result<(Index, Rewraps), AccessError> {
     }
 }
 
+/// A readable copy, as the log says it.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// Who made it.
+    pub by: Id,
+    /// As what.
+    pub format: Id,
+    /// SHA-256 of it.
+    pub sha256: Digest,
+    /// Its size.
+    pub bytes: u64,
+    /// Where it goes.
+    pub destination: Text,
+    /// Who gets it.
+    pub recipient: Option<Id>,
+    /// For what.
+    pub purpose: Option<Id>,
+}
+
 /// An access that is in the log, and goes on.
 #[derive(Debug)]
 pub struct Access {
@@ -332,6 +369,27 @@ impl Access {
     /// Its random id.
     pub fn id(&self) -> &Id {
         &self.id
+    }
+
+    /// Says that a readable copy was made; the log has it, and signs for it, when this returns. What it says there.
+    pub fn exported(&self, copy: Copy, time: u64) -> Result<(Appended, Entry), LogError> {
+        let entry = Entry {
+            time,
+            recording: Some(self.recording),
+            event: Event::Exported {
+                access: self.id.clone(),
+                by: copy.by,
+                format: copy.format,
+                sha256: copy.sha256,
+                bytes: copy.bytes,
+                destination: copy.destination,
+                recipient: copy.recipient,
+                purpose: copy.purpose,
+            },
+        };
+        let appended = self.log.append(&entry)?;
+        self.log.checkpoint()?;
+        Ok((appended, entry))
     }
 
     /// Says that nothing is read any more, after so many members. `time`: now, unix time in milliseconds.

@@ -1,7 +1,7 @@
 //! The compliance recorder: `compliancesink` records a room as a certified, disclosed member of it; `compliancesrc` opens a
 //! recording through its audit log. The program `gst-compliance` is the same for a shell.
 //!
-//! The modules know no GStreamer, except the two elements:
+//! The modules know no GStreamer, except the two elements and `export::media`:
 //!
 //! ```text
 //! compliancesink ── gate        may this frame be kept? (room, consent)       compliancesrc ── access   log first, then keys
@@ -11,6 +11,8 @@
 //!       │              └─ bundle   keys, made elsewhere                             │
 //!       └────────── audit       what happened, append-only, provable  ──────────────┘
 //! ```
+//!
+//! `export` stands on all of these: a recording that leaves for the medical record.
 //!
 //! The recording machine never has a private key of a recording: `bundle` has public halves only.
 
@@ -23,6 +25,7 @@ pub mod compliancesink;
 pub mod consent;
 pub mod digest;
 pub mod dumpable;
+pub mod export;
 pub mod gate;
 pub mod hex_form;
 pub mod ids;

@@ -337,6 +337,12 @@ pub enum Event {
         bytes: u64,
         /// Where it went to.
         destination: Text,
+        /// Who gets it, as the records system names them: an opaque reference, no name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recipient: Option<Id>,
+        /// For what: a code of HL7's v3-ActReason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        purpose: Option<Id>,
     },
     /// The recording's key was wrapped to others.
     Rewrapped {
@@ -517,4 +523,4 @@ impl Event {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

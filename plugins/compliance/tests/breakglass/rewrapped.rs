@@ -23,7 +23,8 @@ fn words<'a>(recording: &'a str, name: &'a str, approvals: &[&'a str]) -> Vec<St
 fn custodians_approve_that_others_hold_the_key_and_those_open_it_from_then_on() {
     let place = Place::new();
     let recording = place.record();
-    let call = |words: &[String]| place.call("station", &words.iter().map(String::as_str).collect::<Vec<_>>());
+    let call =
+        |words: &[String]| place.call("station", &words.iter().map(String::as_str).collect::<Vec<_>>());
     // From now on it takes all three.
     let lines = PEOPLE.map(|name| place.line(name)).concat();
     fs::write(place.path("station/new"), format!("3 of 3\n{lines}")).unwrap();
@@ -31,10 +32,15 @@ fn custodians_approve_that_others_hold_the_key_and_those_open_it_from_then_on() 
     let (anna, ben) = (place.approve("first", "anna"), place.approve("first", "ben"));
     call(&words(&recording, "first", &[&anna])).refused(&["2 approvals", "1 count"]);
     let said = call(&words(&recording, "first", &[&anna, &ben])).good();
-    assert!(said.contains("Re-wrapped 1 of 1 recordings to 3 of 3 custodians"), "{said}");
+    assert!(
+        said.contains("Re-wrapped 1 of 1 recordings to 3 of 3 custodians"),
+        "{said}"
+    );
     let events = place.log();
     assert!(
-        events.iter().any(|event| matches!(event, Event::Rewrapped { .. })),
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Rewrapped { .. })),
         "{:?}",
         kinds(&events)
     );
@@ -59,7 +65,10 @@ fn custodians_approve_that_others_hold_the_key_and_those_open_it_from_then_on() 
     place.open(&recording, "second", &approvals).good();
     let out = files(&place.path("station/second-out"));
     assert_eq!(out.len(), 2, "{out:?}");
-    let sound = out.iter().find(|path| path.to_string_lossy().contains("audio")).unwrap();
+    let sound = out
+        .iter()
+        .find(|path| path.to_string_lossy().contains("audio"))
+        .unwrap();
     let opened = age(&place.path("requester/key.txt"), sound).unwrap();
     let all: Vec<u8> = (0..3).flat_map(|second| content(Medium::Audio, second)).collect();
     assert_eq!(opened, all);
@@ -92,7 +101,11 @@ fn a_request_that_shows_the_holders_of_before_is_not_approved() {
         .approve_to("second", "anna", "no.json")
         .refused(&["shares/001.age that is not the file that was made for this recording"]);
     // And one that was changed is not the log's.
-    let changed = removed.unwrap().as_str().unwrap().replace("\\\"m\\\":3", "\\\"m\\\":1");
+    let changed = removed
+        .unwrap()
+        .as_str()
+        .unwrap()
+        .replace("\\\"m\\\":3", "\\\"m\\\":1");
     request["rewrap"] = changed.into();
     fs::write(&path, request.to_string()).unwrap();
     place

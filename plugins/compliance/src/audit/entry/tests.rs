@@ -162,16 +162,24 @@ fn of_accesses() -> impl Strategy<Value = Event> {
             }
         ),
         (id(), any::<u64>()).prop_map(|(access, members)| Event::AccessEnded { access, members }),
-        (id(), id(), id(), digest(), any::<u64>(), text()).prop_map(
-            |(access, by, format, sha256, bytes, destination)| Event::Exported {
-                access,
-                by,
-                format,
-                sha256,
-                bytes,
-                destination
-            }
-        ),
+        (
+            (id(), id(), id(), digest(), any::<u64>(), text()),
+            (prop::option::of(id()), prop::option::of(id()))
+        )
+            .prop_map(
+                |((access, by, format, sha256, bytes, destination), (recipient, purpose))| {
+                    Event::Exported {
+                        access,
+                        by,
+                        format,
+                        sha256,
+                        bytes,
+                        destination,
+                        recipient,
+                        purpose,
+                    }
+                }
+            ),
         (
             id(),
             any::<u32>(),

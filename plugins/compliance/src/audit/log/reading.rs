@@ -23,7 +23,8 @@ impl Log {
             let failed = |error| LogError::Folder(failed(&path, error));
             let file = File::open(&path).map_err(failed)?;
             // One of a later version is like none that is known here.
-            let take = |_, entry: Result<Entry, EntryError>| found |= entry.is_ok_and(|entry| is_like(&entry));
+            let take =
+                |_, entry: Result<Entry, EntryError>| found |= entry.is_ok_and(|entry| is_like(&entry));
             let damage = follow.read(file, end, take).map_err(failed)?;
             match damage {
                 None => Ok(found),

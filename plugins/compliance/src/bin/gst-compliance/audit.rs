@@ -72,6 +72,7 @@ pub enum Audit {
     ///
     /// Recipients and custodians are named by their fingerprints: of a recipient, `printf %s age1… | sha256sum`.
     Who(Who),
+    Fhir(crate::audit_fhir::Fhir),
     /// Sign all that is in a log and print the signed checkpoint. Keep it elsewhere: `audit verify --checkpoint` then
     /// tells whether the log still contains what it covers.
     ///
@@ -182,6 +183,12 @@ pub enum AuditError {
         /// Why it is none.
         error: NoteError,
     },
+    /// Everything that could be read is printed.
+    #[error("audit log {0} has entries that cannot be read: gst-compliance audit verify says which")]
+    Unreadable(PathBuf),
+    /// There is none of this number.
+    #[error("audit log {0} has no entry {1}")]
+    NoEntry(PathBuf, u64),
     /// Something that cannot be read or written.
     #[error("{0}: {1}")]
     Io(PathBuf, #[source] io::Error),
@@ -244,6 +251,7 @@ impl Audit {
                 show(&log, wanted, last, json)
             }
             Self::Who(who) => who.run(),
+            Self::Fhir(fhir) => fhir.run(),
             Self::Checkpoint { log } => print(&Log::open_existing(&log)?.checkpoint()?),
             Self::Prove { log, entry } => print(&Log::open_existing(&log)?.inclusion(entry)?.to_string()),
             Self::Anchor(anchor) => anchor.run(),

@@ -8,10 +8,12 @@ use gstcompliance::dumpable::forbid_core_dumps;
 
 mod approve;
 mod audit;
+mod audit_fhir;
 mod clock;
 mod consent;
 mod custodian_key;
 mod drill;
+mod export;
 mod files;
 mod keys;
 mod open;
@@ -46,6 +48,7 @@ enum Command {
     Rewrap(rewrap::Rewrap),
     #[command(subcommand)]
     Retention(retention::Retention),
+    Export(Box<export::Export>),
     #[command(subcommand)]
     Audit(audit::Audit),
 }
@@ -63,6 +66,7 @@ impl Command {
             Self::Drill(command) => command.run(),
             Self::Rewrap(command) => command.run(),
             Self::Retention(command) => command.run(),
+            Self::Export(command) => command.run(),
             Self::Audit(command) => Ok(command.run()?),
         }
     }
