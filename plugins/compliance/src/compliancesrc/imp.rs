@@ -94,6 +94,11 @@ impl ComplianceSrc {
         *lock(&self.given) = Some(reader);
     }
 
+    /// Statistics of what is played no more.
+    pub(super) fn remember(&self, stats: gst::Structure) {
+        *lock(&self.last) = Some(stats);
+    }
+
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         lock(&self.session).clone()
     }
@@ -180,7 +185,7 @@ impl ComplianceSrc {
         }
         session.close(&element);
         let stats = session.stats();
-        *lock(&self.last) = Some(stats.clone());
+        self.remember(stats.clone());
         post(&element, stats);
     }
 

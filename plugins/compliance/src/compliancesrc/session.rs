@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
+use gst::subclass::prelude::*;
 
 use super::cursor::{Cursor, Members};
 use super::opened::{Opened, TrackMembers};
@@ -175,6 +176,8 @@ impl Session {
             Ok(()) => Ok(session),
             Err(refused) => {
                 session.close(element);
+                // What was decrypted until then counts.
+                element.imp().remember(session.stats());
                 Err(refused)
             }
         }

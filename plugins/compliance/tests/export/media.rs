@@ -151,15 +151,15 @@ fn real_pictures_and_sound_decode_in_time() {
         "videotestsrc num-buffers=75 ! video/x-raw,width=64,height=48,framerate=25/1,format=I420";
     const SOUND: &str =
         "audiotestsrc num-buffers=150 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1";
-    const BYTES: &str = "video/x-h264,stream-format=byte-stream,alignment=au";
-    const TEMPORAL: &str = "video/x-h265,stream-format=byte-stream,alignment=au";
+    const H264: &str = "video/x-h264,stream-format=byte-stream,alignment=au";
+    const H265: &str = "video/x-h265,stream-format=byte-stream,alignment=au";
     for (encoder, decoder) in [
         (
-            format!("x264enc speed-preset=1 bframes=2 key-int-max=20 ! {BYTES}"),
+            format!("x264enc speed-preset=1 bframes=2 key-int-max=20 ! {H264}"),
             "h264parse ! avdec_h264",
         ),
         (
-            format!("x265enc speed-preset=1 key-int-max=20 ! {TEMPORAL}"),
+            format!("x265enc speed-preset=1 key-int-max=20 ! {H265}"),
             "h265parse ! avdec_h265",
         ),
         ("vp8enc deadline=1 keyframe-max-dist=20".to_owned(), "vp8dec"),
@@ -172,6 +172,7 @@ fn real_pictures_and_sound_decode_in_time() {
         let run = place.launch(&format!(
             "{PICTURES} ! {encoder} ! rec.sink_0  {SOUND} ! opusenc ! rec.sink_1"
         ));
+        let sent = Frames::of(&run.element("rec").static_pad("sink_0").unwrap());
         run.to_eos();
         let recording = place.recording();
         verified(&recording);
@@ -189,7 +190,8 @@ fn real_pictures_and_sound_decode_in_time() {
         let said = clinic.export(&[]);
         assert_eq!(said.code, 0, "{encoder}: {}", said.error);
         let [(pictures, video), (sounds, audio)] = decode(&clinic.media("out"), decoder);
-        assert_eq!(pictures, 75, "{encoder}");
+        // vp9enc leaves some out.
+        assert!(sent.len() > 50 && pictures == sent.len(), "{encoder}: {pictures}");
         assert!(sounds >= 145, "{encoder}: {sounds}");
         for (name, found, wanted) in [
             ("video", video, begins(Medium::Video)),

@@ -5,11 +5,13 @@ use std::fs;
 use age::secrecy::ExposeSecret;
 use age::x25519::Identity;
 use gstcompliance::access::{Opening, Purpose};
+use gstcompliance::audit::Event;
 use gstcompliance::export::deliver::{self, DeliverError, Job};
 use gstcompliance::export::{Papers, Permitted};
 use serde_json::{Value, json};
 
 use super::clinic::{Clinic, Said, consent, permit, visit};
+use super::common::events;
 use super::studio::damage;
 
 /// A recording's consent after a change, and what the command says to it with these words.
@@ -252,6 +254,16 @@ fn what_is_damaged_unless_it_may_be_left_out() {
     // It was opened, and nothing left: the log has no copy, the folder no file.
     assert_eq!(clinic.logged(), ["access-opened", "access-ended"]);
     assert!(clinic.files("out").is_empty());
+    // What was decrypted before that was found is counted: where the second track's first member is, the first one's.
+    let other = Clinic::visit();
+    damage(&other.recording, "1-audio.tar", 0);
+    let refused = other.export(&[]);
+    assert!(refused.error.contains("member 0 of track 1"), "{}", refused.error);
+    let ended = events(&other.place).pop();
+    assert!(
+        matches!(ended, Some(Event::AccessEnded { members: 1, .. })),
+        "{ended:?}"
+    );
     let said = clinic.export(&["--skip-damaged"]);
     assert_eq!(said.code, 0, "{}", said.error);
     assert!(

@@ -1,7 +1,7 @@
 //! The FHIR server of `tests/fhir`, one for all tests; and what it is to see a Bundle arrive there.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
@@ -63,9 +63,10 @@ fn start() -> Server {
         .spawn()
         .expect("no node: run scripts/setup test");
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    // What it says later nobody needs, but it must be able to.
+    std::thread::spawn(move || io::copy(&mut said, &mut io::sink()));
     let ports: Value = serde_json::from_str(&line).unwrap();
     Server {
         http: ports["http"].as_u64().unwrap(),

