@@ -12,6 +12,8 @@
 //!       └────────── audit       what happened, append-only, provable  ──────────────┘
 //! ```
 //!
+//! `rewrap` wraps keys of recordings to others; `retention` holds and deletes recordings. Both go by what the audit log says.
+//!
 //! The recording machine never has a private key of a recording: `bundle` has public halves only.
 
 pub mod access;
