@@ -13,6 +13,7 @@
 //! ```
 //!
 //! `export` stands on all of these: a recording that leaves for the medical record.
+//! `rewrap` wraps keys of recordings to others; `retention` holds and deletes recordings. Both go by what the audit log says.
 //!
 //! The recording machine never has a private key of a recording: `bundle` has public halves only.
 

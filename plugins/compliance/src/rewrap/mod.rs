@@ -205,7 +205,7 @@ enum Before {
         stage: Stage,
         number: u32,
         seen: Rewraps,
-        event: Event,
+        event: Box<Event>,
     },
 }
 
@@ -295,7 +295,7 @@ impl Batch<'_> {
             stage,
             number,
             seen,
-            event,
+            event: Box::new(event),
         })
     }
 
@@ -324,7 +324,7 @@ impl Batch<'_> {
 
     fn read(&self, of: &Locked, logged: Rewraps) -> Result<KeyHolders, HoldersError> {
         let current = KeyHolders::read(&of.path, &of.facts, &of.file, logged)?;
-        self.tally.opened(current.number.into());
+        self.tally.opened_with_statements(&current);
         Ok(current)
     }
 
@@ -403,7 +403,7 @@ impl Batch<'_> {
                 let same = history.map_or(Rewraps::Never, History::rewraps) == *seen
                     && history.is_none_or(|history| history.decided.is_none());
                 if same {
-                    entries.push(entry(now(), recording, event.clone()));
+                    entries.push(entry(now(), recording, Event::clone(event)));
                 } else {
                     *made = Err(RewrapError::Changed);
                 }

@@ -83,6 +83,7 @@ impl Stage {
 /// Removes key files of holders before, and what was interrupted before the log had it, durably.
 pub(super) fn tidy(recording: &Path, current: &KeyHolders, tally: &Tally) -> Result<(), RewrapError> {
     let names = left_over(recording, current)?;
+    tally.opened(u64::from(current.number > 0));
     let mut folders: Vec<PathBuf> = Vec::new();
     for name in names {
         let place = recording.join(&name);

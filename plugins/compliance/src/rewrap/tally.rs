@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::recording::KeyHolders;
+
 /// Counts of many recordings.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -25,6 +27,13 @@ impl Tally {
     /// So many files and folders were opened.
     pub fn opened(&self, files: u64) {
         self.opened.fetch_add(files, Ordering::Relaxed);
+    }
+
+    /// The statements of whom a key was wrapped to, and their folder.
+    pub fn opened_with_statements(&self, holders: &KeyHolders) {
+        if holders.number > 0 {
+            self.opened(u64::from(holders.number) + 1);
+        }
     }
 
     /// A file that was written.

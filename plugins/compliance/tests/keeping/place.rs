@@ -95,8 +95,8 @@ impl Place {
     pub fn events(&self, recording: RecordingId) -> Vec<Event> {
         let items = Reader::open(&self.path("log")).unwrap();
         items
-            .filter_map(|item| match item.unwrap() {
-                Item::Entry { entry, .. } => Some(entry.unwrap()),
+            .map(|item| match item.unwrap() {
+                Item::Entry { entry, .. } => entry.unwrap(),
                 Item::Damage(damage) => panic!("{damage}"),
             })
             .filter(|entry| entry.recording == Some(recording))

@@ -309,10 +309,7 @@ fn what_is_not_due_not_ended_or_not_known_is_refused() {
     let id = running.id().to_string();
     let list = |place: &Place| {
         let all = place.list();
-        let item = all
-            .iter()
-            .find(|item| item["recording"] == Value::from(id.clone()))
-            .unwrap();
+        let item = all.iter().find(|item| item["recording"] == id.as_str()).unwrap();
         item["standing"].clone()
     };
     assert_eq!(list(&place), "in-use");

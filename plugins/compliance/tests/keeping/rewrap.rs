@@ -118,7 +118,10 @@ fn the_log_has_who_it_is_for_and_what_was_signed() {
     let text = place.good(&["audit", "verify", "log"]);
     assert!(text.starts_with("INTACT"), "{text}");
     let text = place.good(&["audit", "show", "log", "--kind", "rewrapped"]);
-    assert!(text.contains("rewrapped by=ops-1 number=1 reason=\"staff change\""), "{text}");
+    assert!(
+        text.contains("rewrapped by=ops-1 number=1 reason=\"staff change\""),
+        "{text}"
+    );
 }
 
 #[test]
