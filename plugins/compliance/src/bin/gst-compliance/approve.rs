@@ -91,7 +91,8 @@ struct Given {
 impl Decide {
     fn read(&self) -> Result<Given, Box<dyn Error>> {
         let bytes = read(&self.request, MAX_FILE)?;
-        let request = Request::decode(&bytes).map_err(|error| format!("{} {error}", self.request.display()))?;
+        let request =
+            Request::decode(&bytes).map_err(|error| format!("{} {error}", self.request.display()))?;
         Ok(Given {
             request,
             custodians: Escrow::read(&self.custodians)?,
