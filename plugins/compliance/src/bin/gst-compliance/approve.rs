@@ -81,18 +81,33 @@ fn parse_log(text: &str) -> Result<PublicKey, String> {
     Ok(*key.key())
 }
 
+/// What a decision is made from.
+struct Given {
+    request: Request,
+    custodians: Escrow,
+    key: Box<dyn CustodianKey>,
+}
+
 impl Decide {
-    fn read(&self) -> Result<(Request, Escrow, Box<dyn CustodianKey>), Box<dyn Error>> {
+    fn read(&self) -> Result<Given, Box<dyn Error>> {
         let bytes = read(&self.request, MAX_FILE)?;
         let request =
             Request::decode(&bytes).map_err(|error| format!("{} {error}", self.request.display()))?;
-        Ok((request, Escrow::read(&self.custodians)?, self.key.open()?))
+        Ok(Given {
+            request,
+            custodians: Escrow::read(&self.custodians)?,
+            key: self.key.open()?,
+        })
     }
 }
 
 impl Approve {
     pub fn run(self) -> Result<(), Box<dyn Error>> {
-        let (request, custodians, key) = self.decide.read()?;
+        let Given {
+            request,
+            custodians,
+            key,
+        } = self.decide.read()?;
         let checked = check(request, &self.decide.log, &custodians, &*key, now())?;
         print!("{}", shown(checked.asked(), Some(&checked.verified().facts)));
         let escrow = &checked.verified().escrow;
@@ -117,7 +132,11 @@ impl Approve {
 
 impl Deny {
     pub fn run(self) -> Result<(), Box<dyn Error>> {
-        let (request, custodians, key) = self.decide.read()?;
+        let Given {
+            request,
+            custodians,
+            key,
+        } = self.decide.read()?;
         let reason = Text::new(&self.reason).map_err(|error| format!("--reason: {error}"))?;
         let (asked, decision) = deny(&request, &self.decide.log, &custodians, &*key, reason, now())?;
         print!("{}", shown(&asked, None));

@@ -81,7 +81,8 @@ impl Request {
         let mut out = New::make(&self.out)?;
         let made = ask(&opening, wanted, &station.to_public(), now())?;
         out.write(&made.request)?;
-        (key.keep(), out.keep());
+        key.keep();
+        out.keep();
 
         for misuse in &made.left_out {
             eprintln!("gst-compliance: {misuse}");
