@@ -174,7 +174,7 @@ fn wait_for_end(bus: &gst::Bus, started: bool) -> Result<(), MediaError> {
     ];
     let mut damaged = None;
     let next = || match started {
-        true => bus.timed_pop_filtered(None, &kinds),
+        true => bus.timed_pop_filtered(gst::ClockTime::NONE, &kinds),
         false => bus.pop_filtered(&kinds),
     };
     while let Some(message) = next() {
