@@ -104,7 +104,7 @@ pub enum DeliverError {
     #[error("{error}. The files are in {folder}, and the log says that they were exported (entry {entry})")]
     Post {
         /// What the server says.
-        error: PostError,
+        error: Box<PostError>,
         /// Where the files are.
         folder: PathBuf,
         /// The log's entry.
@@ -225,7 +225,7 @@ fn deliver_open(
     let taken = match job.server {
         None => Vec::new(),
         Some(server) => server.post(&bundle).map_err(|error| DeliverError::Post {
-            error,
+            error: Box::new(error),
             folder: job.folder.to_owned(),
             entry: appended.index,
         })?,

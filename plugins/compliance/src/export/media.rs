@@ -156,12 +156,7 @@ fn play(src: &ComplianceSrc, file: &File) -> Result<Vec<TrackId>, MediaError> {
         return Err(MediaError::NoElement("bus"));
     };
     let started = pipeline.set_state(gst::State::Playing);
-    let wait = if started.is_ok() {
-        None
-    } else {
-        Some(gst::ClockTime::ZERO)
-    };
-    let ended = wait_for_end(&bus, wait);
+    let ended = wait_for_end(&bus, started.is_ok());
     let stopped = pipeline.set_state(gst::State::Null);
     ended?;
     stopped.map_err(|error| failed(&error))?;
@@ -169,15 +164,20 @@ fn play(src: &ComplianceSrc, file: &File) -> Result<Vec<TrackId>, MediaError> {
     Ok(linked.clone())
 }
 
-/// Waits for the end of the stream, or an error: which member is damaged, where that is why.
-fn wait_for_end(bus: &gst::Bus, wait: Option<gst::ClockTime>) -> Result<(), MediaError> {
+/// Waits for the end of the stream, or an error: which member is damaged, where that is why. Where it did not start all is
+/// said already.
+fn wait_for_end(bus: &gst::Bus, started: bool) -> Result<(), MediaError> {
     let kinds = [
         gst::MessageType::Eos,
         gst::MessageType::Error,
         gst::MessageType::Element,
     ];
     let mut damaged = None;
-    while let Some(message) = bus.timed_pop_filtered(wait, &kinds) {
+    let next = || match started {
+        true => bus.timed_pop_filtered(gst::ClockTime::NONE, &kinds),
+        false => bus.pop_filtered(&kinds),
+    };
+    while let Some(message) = next() {
         match message.view() {
             gst::MessageView::Eos(_) => return Ok(()),
             gst::MessageView::Error(error) => {

@@ -112,7 +112,7 @@ fn both_validators_see_what_is_wrong() {
         (("size", json!("12")), "schema: "),
         (
             ("contentTypes", json!("video/x-matroska")),
-            "additionalProperties",
+            "additional properties",
         ),
     ] {
         let mut attachment = json!({ "contentType": "video/x-matroska" });
