@@ -194,11 +194,6 @@ impl Index {
         &self.holders
     }
 
-    /// Its folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Its tracks.
     pub fn tracks(&self) -> &[TrackInfo] {
         &self.contents.tracks
