@@ -26,6 +26,7 @@ pub mod hex_form;
 pub mod ids;
 pub mod matroska;
 pub mod recording;
+pub mod report;
 pub mod signing;
 
 mod compliancesrc;

@@ -328,6 +328,13 @@ pub enum Event {
         /// Where it went to.
         destination: Text,
     },
+    /// A page was made that tells of the recording and of all accesses to it. No media was opened for it.
+    Reported {
+        /// Who did it.
+        by: Id,
+        /// SHA-256 of the page.
+        sha256: Digest,
+    },
     /// The recording's key was wrapped to others.
     Rewrapped {
         /// Who did it.
@@ -414,6 +421,7 @@ impl Event {
             Self::AccessOpened { .. } => "access-opened",
             Self::AccessEnded { .. } => "access-ended",
             Self::Exported { .. } => "exported",
+            Self::Reported { .. } => "reported",
             Self::Rewrapped { .. } => "rewrapped",
             Self::Drill { .. } => "drill",
         }

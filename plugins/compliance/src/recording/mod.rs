@@ -29,7 +29,7 @@ pub use facts::{Claim, Facts, Start};
 pub use manifest::{Medium, Root, TrackId};
 pub use open::{Access, Index, OpenError, Reader, Request, export};
 pub use recover::{Cut, Left, Recovery, Resume, is_finished};
-pub use verify::{Damage, Options, Place, Report, State, TrackReport, What, verify};
+pub use verify::{Damage, Options, Place, Report, State, TrackReport, What, verify, verify_and};
 pub use writer::{Gap, Recording, Sealed, Segment, Track};
 
 /// The signed facts of a recording.

@@ -167,6 +167,7 @@ fn of_accesses() -> impl Strategy<Value = Event> {
                 destination
             }
         ),
+        (id(), digest()).prop_map(|(by, sha256)| Event::Reported { by, sha256 }),
         (id(), recipients, text()).prop_map(|(by, recipients, reason)| Event::Rewrapped {
             by,
             recipients,

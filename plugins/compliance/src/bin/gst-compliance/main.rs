@@ -9,6 +9,7 @@ mod audit;
 mod consent;
 mod keys;
 mod open;
+mod report;
 mod verify;
 
 /// Keys, recordings and audit logs of compliancesink.
@@ -28,6 +29,7 @@ enum Command {
     Consent(consent::Consent),
     Verify(verify::Verify),
     Open(open::Open),
+    Report(report::MakeReport),
     #[command(subcommand)]
     Audit(audit::Audit),
 }
@@ -39,6 +41,7 @@ impl Command {
             Self::Consent(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::Open(command) => command.run(),
+            Self::Report(command) => command.run(),
             Self::Audit(command) => Ok(command.run()?),
         }
     }
