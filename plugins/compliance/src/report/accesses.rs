@@ -124,7 +124,9 @@ impl Access {
             let found = fields.iter().find(|(of, _)| of == name);
             found.map(|(_, value)| value.clone())
         };
-        let by = ["requester", "custodian", "by", "reader"].iter().find_map(|name| of(name));
+        let by = ["requester", "custodian", "by", "reader"]
+            .iter()
+            .find_map(|name| of(name));
         let mut told = vec!["access", "requester", "custodian", "by", "reader"];
         match kind {
             Kind::Requested | Kind::Opened => {

@@ -189,7 +189,15 @@ pub fn gather(ask: &Ask<'_>) -> Result<Report, RecordingError> {
     let file = read_bounded(&ask.recording.join(RECORDING_FILE), MAX_FILE).ok();
     let decoded = file.as_deref().and_then(|file| Facts::decode(file).ok());
     // Whose folder it is when nothing in it can be read, its name says; what the log has of it is worth more then.
-    let named = || ask.recording.canonicalize().ok()?.file_name()?.to_str()?.parse().ok();
+    let named = || {
+        ask.recording
+            .canonicalize()
+            .ok()?
+            .file_name()?
+            .to_str()?
+            .parse()
+            .ok()
+    };
     let id = decoded.as_ref().map(|(facts, _)| facts.recording).or_else(named);
     let key = ask.log_key.or(decoded.as_ref().map(|(facts, _)| facts.log_key));
 
@@ -311,9 +319,22 @@ impl Report {
             media.resumed.iter().copied(),
             opened.filter_map(|(track, time)| Some((*time, media.first_ns(TrackId(*track))?))),
         );
-        let stretch = |(from, to): &(u64, u64)| Stretch {
-            from: clock.begin(*from),
-            to: clock.end(*to).max(clock.begin(*from)),
+        // The recording's clock stands still while its recorder is down; the time of day does not.
+        let stretches = |spans: &[(u64, u64)]| -> Vec<Stretch> {
+            let mut all = Vec::new();
+            for (mut from, to) in spans.iter().copied() {
+                let first = media.resumed.partition_point(|(_, at)| *at <= from);
+                let inside = media.resumed[first..].iter().map(|(_, at)| *at);
+                for end in inside.take_while(|at| *at < to).chain([to]) {
+                    let begin = clock.begin(from);
+                    all.push(Stretch {
+                        from: begin,
+                        to: clock.end(end).max(begin),
+                    });
+                    from = end;
+                }
+            }
+            all
         };
         self.parts = media
             .groups
@@ -322,8 +343,8 @@ impl Report {
                 sender: group.sender.clone(),
                 medium: group.medium,
                 tracks: group.tracks.clone(),
-                stretches: group.spans.list().iter().map(stretch).collect(),
-                missing: group.missing.list().iter().map(stretch).collect(),
+                stretches: stretches(group.spans.list()),
+                missing: stretches(group.missing.list()),
                 joined: group.spans.joined().max(group.missing.joined()),
                 ns: group.spans.length(),
                 bytes: group.bytes,
@@ -366,7 +387,8 @@ impl Report {
 
     /// Gaps that are not told one by one.
     pub fn more_gaps(&self) -> u64 {
-        self.all_gaps.saturating_sub(self.gaps.len().min(MOST_GAPS) as u64)
+        self.all_gaps
+            .saturating_sub(self.gaps.len().min(MOST_GAPS) as u64)
     }
 
     /// How much is missing for causes of this kind: gaps, and nanoseconds of all of them together.
@@ -380,9 +402,42 @@ impl Report {
         })
     }
 
+    /// What is missing for reasons that are nobody's will, in words; empty: nothing that is known of.
+    pub fn missing(&self) -> String {
+        let mut all = Vec::new();
+        if !self.down.is_empty() {
+            let down = words::between(0, self.time_down());
+            all.push(format!("{down} while the recorder was down"));
+        }
+        let lost = self.lost(Loss::Recorder);
+        if lost.gaps > 0 {
+            all.push(format!(
+                "{} that the recorder could not keep",
+                words::length(lost.ns)
+            ));
+        }
+        if self.recording.lost > 0 {
+            let pieces = words::count(self.recording.lost, "piece", "pieces");
+            all.push(format!("{pieces} at the end that could not be sealed"));
+        }
+        let lost = self.lost(Loss::Network);
+        if lost.gaps > 0 {
+            all.push(format!(
+                "{} that never reached the recorder",
+                words::length(lost.ns)
+            ));
+        }
+        all.join("; ")
+    }
+
+    /// How long the recorder was down, in milliseconds.
+    fn time_down(&self) -> u64 {
+        let down = self.down.iter().map(|down| down.to - down.from);
+        down.fold(0, u64::saturating_add)
+    }
+
     /// How long the recording is, without the time in which its recorder was down, in milliseconds.
     pub fn length(&self) -> u64 {
-        let down = self.down.iter().map(|down| down.to - down.from);
-        (self.span.to - self.span.from).saturating_sub(down.sum())
+        (self.span.to - self.span.from).saturating_sub(self.time_down())
     }
 }

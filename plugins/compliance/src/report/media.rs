@@ -90,7 +90,8 @@ impl Media {
             Fact::Resumed(resumed) if self.resumed.len() < MOST_RESUMED => {
                 self.resumed.push((resumed.time, self.last_ns));
             }
-            Fact::Start(_) | Fact::Resumed(_) | Fact::End(_) => {}
+            // The beginning and the end are told by verification.
+            _ => {}
         }
     }
 

@@ -25,9 +25,6 @@ mod timeline;
 mod verdict;
 pub(crate) mod words;
 
-#[cfg(test)]
-mod tests;
-
 pub use accesses::{Access, Accesses, Outcome};
 pub use facts::{Ask, LogFacts, LogState, Report, gather, pinned_key};
 pub use html::html;

@@ -24,11 +24,6 @@ impl Page {
         self.0
     }
 
-    /// How long it is so far, in bytes.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Text of our own or of others.
     pub fn text(&mut self, text: &str) {
         for c in text.chars() {
@@ -105,6 +100,17 @@ pub fn clipped(text: &str, most: usize) -> String {
     }
 }
 
+/// The beginning of a text, for a drawing, where nothing gives way to a long one: at most so many characters, and one for
+/// each that would not print.
+pub fn short(text: &str, most: usize) -> String {
+    let mut all = text.chars().map(|c| if prints(c) { c } else { '?' });
+    let mut shown: String = all.by_ref().take(most).collect();
+    if all.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +148,9 @@ mod tests {
         assert!(shown.ends_with("é… (7 more characters)</bdi>"), "{shown}");
         assert_eq!(shown.matches('é').count(), LONGEST);
         assert_eq!(clipped("abc", 3), "abc");
+        assert_eq!(
+            (short("abc", 3), short("a\u{202e}cd", 3)),
+            ("abc".to_owned(), "a?c…".to_owned())
+        );
     }
 }

@@ -58,8 +58,8 @@ impl Spans {
         let first = self
             .list
             .partition_point(|(_, end)| end.saturating_add(self.join) < from);
-        let next = first
-            + self.list[first..].partition_point(|(begin, _)| *begin <= to.saturating_add(self.join));
+        let next =
+            first + self.list[first..].partition_point(|(begin, _)| *begin <= to.saturating_add(self.join));
         for (begin, end) in &self.list[first..next] {
             from = from.min(*begin);
             to = to.max(*end);

@@ -6,7 +6,7 @@
 use super::accesses::{Kind, Outcome};
 use super::facts::{Part, Report, Stretch};
 use super::history::Turn;
-use super::page::{Page, clipped};
+use super::page::{Page, short};
 use super::words::{self, between, clock, count, moment};
 use crate::recording::Medium;
 
@@ -17,7 +17,7 @@ const MOST_MARKS: usize = 400;
 /// Most accesses that are drawn.
 const MOST_ACCESSES: usize = 24;
 /// A name in a drawing is cut to so many characters.
-const NAME: usize = 40;
+const NAME: usize = 18;
 
 /// Height of a lane: a line of text, and a bar.
 const LANE: u32 = 40;
@@ -50,12 +50,15 @@ impl Axis {
     /// Round moments on it, at most six, and whether their seconds matter.
     fn ticks(self) -> (Vec<u64>, bool) {
         const STEPS: [u64; 22] = [
-            1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800,
-            604_800, 1_209_600, 2_592_000,
+            1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400,
+            172_800, 604_800, 1_209_600, 2_592_000,
         ];
         let seconds = (self.to - self.from) / 1000;
         let coarse = (seconds / 5).max(1);
-        let step = STEPS.into_iter().find(|step| seconds / step <= 5).unwrap_or(coarse);
+        let step = STEPS
+            .into_iter()
+            .find(|step| seconds / step <= 5)
+            .unwrap_or(coarse);
         let first = (self.from / 1000).div_ceil(step);
         let all = (first..).map(|tick| tick.saturating_mul(step).saturating_mul(1000));
         let ticks = all.take_while(|tick| *tick <= self.to).take(6).collect();
@@ -101,16 +104,28 @@ fn drawing(
 /// Fillings that can be told apart without colours.
 fn patterns(page: &mut Page, id: &str) {
     for (name, class) in [("gap", "hatch-bad"), ("pause", "hatch-note")] {
-        page.tag("pattern", &[
-            ("id", &format!("{id}-{name}")),
-            ("width", "6"),
-            ("height", "6"),
-            ("patternUnits", "userSpaceOnUse"),
-            ("patternTransform", "rotate(45)"),
-        ], |page| {
-            page.element("rect", &[("width", "6"), ("height", "6"), ("class", &format!("{class}-back"))], "");
-            page.element("rect", &[("width", "3"), ("height", "6"), ("class", class)], "");
-        });
+        page.tag(
+            "pattern",
+            &[
+                ("id", &format!("{id}-{name}")),
+                ("width", "6"),
+                ("height", "6"),
+                ("patternUnits", "userSpaceOnUse"),
+                ("patternTransform", "rotate(45)"),
+            ],
+            |page| {
+                page.element(
+                    "rect",
+                    &[
+                        ("width", "6"),
+                        ("height", "6"),
+                        ("class", &format!("{class}-back")),
+                    ],
+                    "",
+                );
+                page.element("rect", &[("width", "3"), ("height", "6"), ("class", class)], "");
+            },
+        );
     }
 }
 
@@ -119,13 +134,17 @@ fn grid(page: &mut Page, axis: Axis, top: u32, bottom: u32, days: bool) {
     for tick in ticks {
         let place = axis.at(tick);
         let x = percent(place);
-        page.element("line", &[
-            ("class", "grid"),
-            ("x1", &x),
-            ("x2", &x),
-            ("y1", &top.to_string()),
-            ("y2", &bottom.to_string()),
-        ], "");
+        page.element(
+            "line",
+            &[
+                ("class", "grid"),
+                ("x1", &x),
+                ("x2", &x),
+                ("y1", &top.to_string()),
+                ("y2", &bottom.to_string()),
+            ],
+            "",
+        );
         let anchor = match place {
             0..=500 => "start",
             501..=9400 => "middle",
@@ -133,28 +152,38 @@ fn grid(page: &mut Page, axis: Axis, top: u32, bottom: u32, days: bool) {
         };
         let time = clock(tick);
         let text = match (days, seconds) {
-            (true, _) => words::day(tick).rsplit_once(' ').map_or_else(String::new, |(day, _)| day.to_owned()),
+            (true, _) => words::day(tick)
+                .rsplit_once(' ')
+                .map_or_else(String::new, |(day, _)| day.to_owned()),
             (false, true) => time,
             (false, false) => time.get(..5).unwrap_or_default().to_owned(),
         };
-        page.element("text", &[
-            ("class", "tick"),
-            ("x", &x),
-            ("y", &(bottom + 16).to_string()),
-            ("text-anchor", anchor),
-        ], &text);
+        page.element(
+            "text",
+            &[
+                ("class", "tick"),
+                ("x", &x),
+                ("y", &(bottom + 16).to_string()),
+                ("text-anchor", anchor),
+            ],
+            &text,
+        );
     }
 }
 
 fn label(page: &mut Page, top: u32, text: &str) {
-    page.element("text", &[("class", "lane"), ("x", "0"), ("y", &(top + 12).to_string())], text);
+    page.element(
+        "text",
+        &[("class", "lane"), ("x", "0"), ("y", &(top + 12).to_string())],
+        text,
+    );
 }
 
 fn bar(page: &mut Page, axis: Axis, top: u32, stretch: Stretch, look: (&str, Option<&str>), says: &str) {
     let from = axis.at(stretch.from);
-    let width = axis.at(stretch.to).saturating_sub(from).max(10);
+    let width = axis.at(stretch.to).saturating_sub(from).max(20);
     let (class, fill) = look;
-    let (x, width) = (percent(from.min(9990)), percent(width));
+    let (x, width) = (percent(from.min(9980)), percent(width));
     let (y, height) = ((top + BAR_AT).to_string(), BAR.to_string());
     let mut attributes = vec![
         ("class", class),
@@ -173,7 +202,7 @@ fn name(part: &Part) -> String {
     match (part.sender.as_str(), part.medium) {
         ("", Some(Medium::Text)) => "messages of all".to_owned(),
         ("", _) => format!("{medium}, of whom is not said"),
-        (sender, _) => format!("{} · {medium}", clipped(sender, NAME)),
+        (sender, _) => format!("{} · {medium}", short(sender, NAME)),
     }
 }
 
@@ -208,7 +237,10 @@ pub fn recording(page: &mut Page, report: &Report) {
     let parts = &report.parts[..report.parts.len().min(MOST_LANES)];
     let history = &report.log.history;
     let has_epochs = history.began.is_some() || history.epochs.count() > 0;
-    let lanes = 1 + u32::from(history.recorders.count() > 0) + u32::try_from(parts.len()).unwrap_or(0) + u32::from(has_epochs);
+    let lanes = 1
+        + u32::from(history.recorders.count() > 0)
+        + u32::try_from(parts.len()).unwrap_or(0)
+        + u32::from(has_epochs);
     let bottom = lanes * LANE;
     let describes = format!(
         "From {} to {}. The tables below say the same in words.",
@@ -234,8 +266,16 @@ pub fn recording(page: &mut Page, report: &Report) {
         }
     });
     if report.parts.len() > parts.len() {
-        let more = count((report.parts.len() - parts.len()) as u64, "more line", "more lines");
-        page.element("p", &[("class", "small")], &format!("{more} of people and media are not drawn; the tables have them."));
+        let more = count(
+            (report.parts.len() - parts.len()) as u64,
+            "more line",
+            "more lines",
+        );
+        page.element(
+            "p",
+            &[("class", "small")],
+            &format!("{more} of people and media are not drawn; the tables have them."),
+        );
     }
 }
 
@@ -249,7 +289,14 @@ fn recording_lane(page: &mut Page, axis: Axis, report: &Report) {
                 let says = format!("not recording for {length}: {why}");
                 bar(page, axis, 0, stretch, ("pause", Some("url(#line-pause)")), &says);
             }
-            _ => bar(page, axis, 0, stretch, ("on", None), &format!("recording for {length}")),
+            _ => bar(
+                page,
+                axis,
+                0,
+                stretch,
+                ("on", None),
+                &format!("recording for {length}"),
+            ),
         }
     }
     for down in &report.down {
@@ -265,13 +312,20 @@ fn recording_lane(page: &mut Page, axis: Axis, report: &Report) {
 fn recorder_lane(page: &mut Page, axis: Axis, top: u32, report: &Report) {
     label(page, top, "Recorder in the room");
     let moves = &report.log.history.recorders.list;
-    for (index, came) in moves.iter().enumerate().filter(|(_, came)| came.certificate.is_some()).take(MOST_MARKS) {
-        let left = moves[index + 1..].iter().find(|left| left.recorder == came.recorder);
+    for (index, came) in moves
+        .iter()
+        .enumerate()
+        .filter(|(_, came)| came.certificate.is_some())
+        .take(MOST_MARKS)
+    {
+        let left = moves[index + 1..]
+            .iter()
+            .find(|left| left.recorder == came.recorder);
         let stretch = Stretch {
             from: came.time,
             to: left.map_or(report.span.to, |left| left.time),
         };
-        let says = format!("{} is in the room", clipped(came.recorder.as_str(), NAME));
+        let says = format!("{} is in the room", short(came.recorder.as_str(), NAME));
         bar(page, axis, top, stretch, ("recorder", None), &says);
     }
 }
@@ -305,13 +359,24 @@ fn epoch_lane(page: &mut Page, axis: Axis, top: u32, report: &Report) {
         let (y1, y2) = ((top + BAR_AT).to_string(), (top + BAR_AT + BAR).to_string());
         page.tag(
             "line",
-            &[("class", "epoch"), ("x1", &x), ("x2", &x), ("y1", &y1), ("y2", &y2)],
+            &[
+                ("class", "epoch"),
+                ("x1", &x),
+                ("x2", &x),
+                ("y1", &y1),
+                ("y2", &y2),
+            ],
             |page| page.element("title", &[], &format!("epoch {epoch} at {} UTC", clock(time))),
         );
-        // A number needs some room; on a telephone that is a tenth of the width.
-        if last_text.is_none_or(|last| place >= last + 1000) {
-            last_text = Some(place);
-            let (anchor, space) = if place > 9000 { ("end", "-5") } else { ("start", "5") };
+        // A number needs some room, on a telephone, too.
+        let room = 400 + 200 * u64::from(epoch.checked_ilog10().unwrap_or(0) + 1);
+        if last_text.is_none_or(|last| place >= last) {
+            last_text = Some(place + room);
+            let (anchor, space) = if place > 9000 {
+                ("end", "-5")
+            } else {
+                ("start", "5")
+            };
             page.element(
                 "text",
                 &[
@@ -331,7 +396,9 @@ fn epoch_lane(page: &mut Page, axis: Axis, top: u32, report: &Report) {
 pub fn accesses(page: &mut Page, report: &Report) {
     let all = &report.log.history.accesses.list;
     let drawn = &all[..all.len().min(MOST_ACCESSES)];
-    let times = drawn.iter().flat_map(|access| access.steps.iter().map(|step| step.time));
+    let times = drawn
+        .iter()
+        .flat_map(|access| access.steps.iter().map(|step| step.time));
     let (Some(from), Some(to)) = (times.clone().min(), times.max()) else {
         return;
     };
@@ -340,35 +407,60 @@ pub fn accesses(page: &mut Page, report: &Report) {
     let axis = Axis::new(from.saturating_sub(margin), to.saturating_add(margin));
     let days = axis.to - axis.from > 2 * 86_400_000;
     let bottom = u32::try_from(drawn.len()).unwrap_or(0) * LANE;
-    let describes = format!("From {} to {}. The list below says the same in words.", moment(from), moment(to));
-    drawing(page, "accesses", "Time line of the accesses", &describes, bottom + AXIS, |page| {
-        grid(page, axis, 0, bottom, days);
-        for (index, access) in drawn.iter().enumerate() {
-            let top = u32::try_from(index).unwrap_or(0) * LANE;
-            let who = clipped(access.who.as_deref().unwrap_or("somebody"), NAME);
-            let came = match access.outcome(report.made) {
-                Outcome::Opened => "opened",
-                Outcome::Open => "opened, its end is not in the log",
-                Outcome::NothingRead => "tried, nothing was read",
-                Outcome::Denied => "denied",
-                Outcome::Expired => "asked for, and expired",
-                Outcome::Waiting => "asked for",
-            };
-            label(page, top, &format!("{who}: {came}"));
-            let (first, last) = (access.steps.first(), access.steps.last());
-            if let (Some(first), Some(last)) = (first, last) {
-                let (x1, x2) = (percent(axis.at(first.time)), percent(axis.at(last.time)));
-                let y = (top + BAR_AT + BAR / 2).to_string();
-                page.element("line", &[("class", "thread"), ("x1", &x1), ("x2", &x2), ("y1", &y), ("y2", &y)], "");
+    let describes = format!(
+        "From {} to {}. The list below says the same in words.",
+        moment(from),
+        moment(to)
+    );
+    drawing(
+        page,
+        "openings",
+        "Time line of the accesses",
+        &describes,
+        bottom + AXIS,
+        |page| {
+            grid(page, axis, 0, bottom, days);
+            for (index, access) in drawn.iter().enumerate() {
+                let top = u32::try_from(index).unwrap_or(0) * LANE;
+                let who = short(access.who.as_deref().unwrap_or("somebody"), NAME);
+                let came = match access.outcome(report.made) {
+                    Outcome::Opened => "opened",
+                    Outcome::Open => "opened, no end logged",
+                    Outcome::NothingRead => "nothing was read",
+                    Outcome::Denied => "denied",
+                    Outcome::Expired => "asked for, expired",
+                    Outcome::Waiting => "asked for",
+                };
+                label(page, top, &format!("{who}: {came}"));
+                let (first, last) = (access.steps.first(), access.steps.last());
+                if let (Some(first), Some(last)) = (first, last) {
+                    let (x1, x2) = (percent(axis.at(first.time)), percent(axis.at(last.time)));
+                    let y = (top + BAR_AT + BAR / 2).to_string();
+                    page.element(
+                        "line",
+                        &[
+                            ("class", "thread"),
+                            ("x1", &x1),
+                            ("x2", &x2),
+                            ("y1", &y),
+                            ("y2", &y),
+                        ],
+                        "",
+                    );
+                }
+                for step in &access.steps {
+                    mark(page, axis, top, step.time, step.kind);
+                }
             }
-            for step in &access.steps {
-                mark(page, axis, top, step.time, step.kind);
-            }
-        }
-    });
+        },
+    );
     if all.len() > drawn.len() {
         let more = count((all.len() - drawn.len()) as u64, "more access", "more accesses");
-        page.element("p", &[("class", "small")], &format!("{more} in the list below are not drawn."));
+        page.element(
+            "p",
+            &[("class", "small")],
+            &format!("{more} in the list below are not drawn."),
+        );
     }
 }
 
@@ -378,7 +470,9 @@ fn mark(page: &mut Page, axis: Axis, top: u32, time: u64, kind: Kind) {
     let says = format!("{word} {}", moment(time));
     let (x, y) = (percent(axis.at(time)), (top + BAR_AT).to_string());
     page.tag("svg", &[("x", &x), ("y", &y), ("overflow", "visible")], |page| {
-        page.tag("path", &[("class", class), ("d", path)], |page| page.element("title", &[], &says));
+        page.tag("path", &[("class", class), ("d", path)], |page| {
+            page.element("title", &[], &says)
+        });
     });
 }
 
@@ -389,7 +483,7 @@ pub(super) fn shape(kind: Kind) -> (&'static str, &'static str, &'static str) {
         Kind::Approved => ("approved", "yes", "M-6 7l4 5l8 -10"),
         Kind::Denied => ("denied", "no", "M-5 2l10 10m0 -10l-10 10"),
         Kind::Opened => ("opened", "opening", "M-6 1h12v12h-12z"),
-        Kind::Ended => ("ended", "ending", "M0 0v14"),
-        Kind::Exported => ("exported", "opening", "M0 -1l7 8l-7 8l-7 -8z"),
+        Kind::Ended => ("closed", "ending", "M0 0v14"),
+        Kind::Exported => ("copied out", "opening", "M0 -1l7 8l-7 8l-7 -8z"),
     }
 }

@@ -72,16 +72,28 @@ pub fn judge(report: &Report) -> (Verdict, Vec<Check>) {
     judge.witnesses(report);
     judge.recorder(report);
     judge.keys(report);
+    let incomplete;
     let says = match judge.word {
-        Word::Complete => "Everything that was recorded is here and unchanged, and the log of who did what is intact.",
-        Word::Incomplete => "What is here is unchanged, but the recorder did not get everything. What is missing is listed below.",
+        Word::Complete => {
+            "Everything that was recorded is here and unchanged, and the log of who did what is intact."
+        }
+        Word::Incomplete => {
+            let missing = report.missing();
+            incomplete = match missing.is_empty() {
+                true => "What is here is unchanged, but the recording was ended by a fault.".to_owned(),
+                false => format!("What is here is unchanged, but this is missing: {missing}."),
+            };
+            &incomplete
+        }
         Word::Unfinished => {
             "The recording has no end: it is still being made, or its recorder died. What is here is unchanged."
         }
         Word::LogNotIntact => {
             "The log of who did what cannot be relied on. What this page says about accesses may be wrong."
         }
-        Word::Damaged => "Parts of the recording were changed, removed or added since it was made. Do not rely on it as it is.",
+        Word::Damaged => {
+            "Parts of the recording were changed, removed or added since it was made. Do not rely on it as it is."
+        }
     };
     let verdict = Verdict {
         word: judge.word,
@@ -123,7 +135,10 @@ impl Judge {
         if found.state == State::Damaged {
             let more = found.damages.len() as u64 + found.more_damages;
             let first = found.damages.first();
-            let what = first.map_or_else(|| "nothing of it could be checked".to_owned(), ToString::to_string);
+            let what = first.map_or_else(
+                || "nothing of it could be checked".to_owned(),
+                ToString::to_string,
+            );
             let rest = match more {
                 0 | 1 => String::new(),
                 more => format!(", and {} more", count(more - 1, "fault", "faults")),
@@ -166,7 +181,10 @@ impl Judge {
                     self.good(about, format!("at {when}: {why}."));
                 }
                 if !note.is_empty() {
-                    self.note("Entries that are not in the log", format!("the recorder said at its end: {note}."));
+                    self.note(
+                        "Entries that are not in the log",
+                        format!("the recorder said at its end: {note}."),
+                    );
                 }
             }
         }
@@ -174,49 +192,36 @@ impl Judge {
 
     fn nothing_lost(&mut self, report: &Report) {
         let about = "Nothing missing";
-        let mut said = false;
-        for (index, down) in report.down.iter().enumerate().take(3) {
-            let which = if index == 0 { "the recorder crashed" } else { "it crashed again" };
-            let says = format!(
-                "{which} at about {} and recorded nothing for {}, until {}.",
-                words::moment(down.from),
-                words::between(down.from, down.to),
-                words::clock(down.to)
-            );
-            self.bad(Word::Incomplete, about, says);
-            said = true;
-        }
-        if report.down.len() > 3 || report.recording.resumed > 3 {
-            let times = count(report.recording.resumed, "time", "times");
-            self.bad(Word::Incomplete, about, format!("the recorder crashed {times} in all."));
-        }
-        if report.recording.lost > 0 {
-            let pieces = count(report.recording.lost, "piece", "pieces");
-            let says = format!("{pieces} of media could not be sealed at the end, and are lost.");
-            self.bad(Word::Incomplete, about, says);
-            said = true;
-        }
-        let gaps = |loss| {
-            let lost = report.lost(loss);
-            (lost.gaps > 0).then(|| format!("{}, {} together", count(lost.gaps, "gap", "gaps"), length(lost.ns)))
+        let found = &report.recording;
+        let missing = report.missing();
+        let crashed = match found.resumed {
+            0 => String::new(),
+            times => format!(
+                " The recorder crashed {} and came back.",
+                count(times, "time", "times")
+            ),
         };
-        if let Some(gaps) = gaps(Loss::Recorder) {
-            let says = format!("{gaps}: the recorder could not keep what came. See “What is missing”.");
+        let following = report.lost(Loss::Following);
+        let waited = match following.gaps {
+            0 => String::new(),
+            gaps => format!(
+                " Moving pictures waited {} ({} together) for a full picture to begin with.",
+                count(gaps, "time", "times"),
+                length(following.ns)
+            ),
+        };
+        let recorders = found.lost > 0 || found.resumed > 0 || report.lost(Loss::Recorder).gaps > 0;
+        if recorders {
+            let says = format!("{missing}.{crashed}{waited} See “What is missing”.");
             self.bad(Word::Incomplete, about, says);
-            said = true;
-        }
-        if let Some(gaps) = gaps(Loss::Network) {
-            let says = format!("{gaps}: it was lost on the way, or not sent, and never reached the recorder.");
+        } else if !missing.is_empty() || !waited.is_empty() {
+            let says = match missing.is_empty() {
+                true => format!("the recorder kept all that came.{waited}"),
+                false => format!("the recorder kept all that came; {missing}.{waited}"),
+            };
             self.note(about, says);
-            said = true;
-        }
-        if let Some(gaps) = gaps(Loss::Following) {
-            let says = format!("{gaps}: moving pictures that waited for a full picture to begin with.");
-            self.note(about, says);
-            said = true;
-        }
-        if !said && report.recording.state == State::Complete {
-            self.good(about, "the recorder noted no gap.");
+        } else if found.state == State::Complete {
+            self.good(about, "the recorder kept all that came.");
         }
     }
 
@@ -226,7 +231,10 @@ impl Judge {
         let error = || log.error.clone().unwrap_or_default();
         match (log.state, &log.report) {
             (LogState::Intact, Some(found)) => {
-                let says = format!("all {} of it are in order.", count(found.entries, "entry", "entries"));
+                let says = format!(
+                    "all {} of it are in order.",
+                    count(found.entries, "entry", "entries")
+                );
                 self.good(about, says);
             }
             (LogState::NotIntact, Some(found)) => {
@@ -262,10 +270,16 @@ impl Judge {
             (entries, false) => self.bad(
                 Word::LogNotIntact,
                 about,
-                format!("it does not say that it began, among {}.", count(entries, "entry", "entries")),
+                format!(
+                    "it does not say that it began, among {}.",
+                    count(entries, "entry", "entries")
+                ),
             ),
             (entries, true) => {
-                self.good(about, format!("{} are about it.", count(entries, "entry", "entries")));
+                self.good(
+                    about,
+                    format!("{} are about it.", count(entries, "entry", "entries")),
+                );
             }
         }
     }
@@ -281,14 +295,26 @@ impl Judge {
                  removed entries.",
             );
         } else if found.anchored >= next && next > 0 {
-            let anchor = found.anchors.iter().filter(|anchor| anchor.holds).map(|anchor| anchor.time).max();
+            let anchor = found
+                .anchors
+                .iter()
+                .filter(|anchor| anchor.holds)
+                .map(|anchor| anchor.time)
+                .max();
             let when = anchor.map_or_else(String::new, |time| {
                 format!(" on {}", words::moment(time.saturating_mul(1000)))
             });
-            let says = "a witness outside of the recorder saw all entries about this recording";
-            self.good(about, format!("{says}{when}: nobody can have changed them since."));
+            let says = "a witness that was named saw all entries about this recording";
+            self.good(
+                about,
+                format!("{says}{when}: nobody can have changed them since, unless together with it."),
+            );
         } else {
-            let all = count(found.entries - found.anchored.min(found.entries), "entry", "entries");
+            let all = count(
+                found.entries - found.anchored.min(found.entries),
+                "entry",
+                "entries",
+            );
             self.note(
                 about,
                 format!(
@@ -323,7 +349,9 @@ impl Judge {
         let log = report.recording.pinned;
         let says = match (log, report.dealer_pinned) {
             (true, true) => "log and key dealer are those that were named when this page was made.",
-            (true, false) => "the log is the one that was named; who dealt the recording's key was not compared.",
+            (true, false) => {
+                "the log is the one that was named; who dealt the recording's key was not compared."
+            }
             (false, true) => "the key dealer is the one that was named; the log's key was not compared.",
             (false, false) => {
                 "not done: a recording and a log that were forged together would look genuine. See “How to check this \

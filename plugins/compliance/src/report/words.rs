@@ -168,7 +168,10 @@ pub fn gap(cause: &str) -> (Option<&'static str>, Loss) {
             Loss::Network,
         ),
         "queue-full" => ("the disk was too slow", Loss::Recorder),
-        "no-epoch" => ("nobody could say whether recording was on when it was sent", Loss::Recorder),
+        "no-epoch" => (
+            "nobody could say whether recording was on when it was sent",
+            Loss::Recorder,
+        ),
         "unsupported" => ("the recorder cannot store this kind of medium", Loss::Recorder),
         "no-time" => ("it carried no usable time", Loss::Recorder),
         "too-large" => ("one piece was larger than the recorder takes", Loss::Recorder),

@@ -570,7 +570,7 @@ fn read(path: &Path) -> Result<String, AuditError> {
 }
 
 /// Prints text. Whoever reads only its beginning (`| head`) does no wrong.
-fn print(text: &str) -> Result<(), AuditError> {
+pub(super) fn print(text: &str) -> Result<(), AuditError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(output(error)),

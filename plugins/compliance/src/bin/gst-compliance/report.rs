@@ -12,7 +12,7 @@ use gstcompliance::digest::Digest;
 use gstcompliance::report::{Ask, Report, Word, gather, html, pinned_key};
 use gstcompliance::signing::PublicKey;
 
-use crate::audit::trust;
+use crate::audit::{print, trust};
 
 /// Write one HTML page about a recording, for somebody who is no engineer: is it complete, who was there, what was recorded
 /// and what is missing, who could open it, who did, and why. With a time line.
@@ -66,7 +66,11 @@ pub struct MakeReport {
 impl MakeReport {
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         if let Some(out) = self.out.as_deref().filter(|out| out.symlink_metadata().is_ok()) {
-            return Err(format!("{} exists already: choose another --out, or remove it", out.display()).into());
+            return Err(format!(
+                "{} exists already: choose another --out, or remove it",
+                out.display()
+            )
+            .into());
         }
         let pinned = self.log_key.or_else(|| pinned_key(&self.recording));
         let mut options = VerifyOptions {
@@ -100,7 +104,7 @@ impl MakeReport {
         }
         match &self.out {
             Some(out) => write(out, content.as_bytes())?,
-            None => print!("{content}"),
+            None => print(&content)?,
         }
         let path = self.recording.display();
         match report.verdict.word {
@@ -137,7 +141,11 @@ fn note(
 /// Writes a new file, or leaves none. Only its owner can read it: reasons and tickets are in it.
 fn write(path: &Path, content: &[u8]) -> Result<(), Box<dyn Error>> {
     let make = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         let written = file.write_all(content).and_then(|()| file.sync_all());
         if written.is_err() {
             // The error that matters is the one before.

@@ -22,14 +22,24 @@ pub fn others(page: &mut Page, report: &Report) {
                     fields(&other.fields),
                 ]
             });
-            table(page, "Entries about this recording of other kinds.", ["When", "What", "Details"], rows.collect());
+            table(
+                page,
+                "Entries about this recording of other kinds.",
+                ["When", "What", "Details"],
+                rows.collect(),
+            );
         }
         if others.more > 0 {
             small(page, &format!("And {}.", count(others.more, "more", "more")));
         }
         if report.log.history.unreadable > 0 {
             let entries = count(report.log.history.unreadable, "entry", "entries");
-            p(page, &format!("{entries} of the log cannot be read by this program, and may be about this recording."));
+            p(
+                page,
+                &format!(
+                    "{entries} of the log cannot be read by this program, and may be about this recording."
+                ),
+            );
         }
     });
 }
@@ -69,7 +79,10 @@ pub fn faults(page: &mut Page, report: &Report) {
                 log.more_damages,
             );
         }
-        small(page, "A “member” is a piece of media of about a second, a “line of the manifest” what the recorder signed about one.");
+        small(
+            page,
+            "A “member” is a piece of media of about a second, a “line of the manifest” what the recorder signed about one.",
+        );
     });
 }
 
@@ -81,15 +94,19 @@ pub fn how_to_check(page: &mut Page, report: &Report) {
              that opens media:",
         );
         let facts = report.facts.as_ref();
-        let key = facts.map(|facts| facts.log_key).or(report.log.report.as_ref().map(|log| log.key));
+        let key = facts
+            .map(|facts| facts.log_key)
+            .or(report.log.report.as_ref().map(|log| log.key));
         let key = key.map_or_else(|| "KEY".to_owned(), |key| key.to_string());
         let dealer = facts.map_or_else(|| "KEY".to_owned(), |facts| facts.dealer.to_string());
         let id = report.id.map_or_else(|| "ID".to_owned(), |id| id.to_string());
-        page.element("pre", &[], &format!(
-            "gst-compliance verify REC --log-key {key} --dealer {dealer}\n\
-             gst-compliance audit verify LOG --key {key} --witness WITNESS\n\
-             gst-compliance audit show LOG --recording {id}"
-        ));
+        for command in [
+            format!("gst-compliance verify REC --log-key {key} --dealer {dealer}"),
+            format!("gst-compliance audit verify LOG --key {key} --witness WITNESS"),
+            format!("gst-compliance audit show LOG --recording {id}"),
+        ] {
+            page.element("pre", &[], &command);
+        }
         p(
             page,
             "The two keys above are those that the recording names. Compare them with what you were given elsewhere, on \
@@ -101,7 +118,7 @@ pub fn how_to_check(page: &mut Page, report: &Report) {
             match report.by.is_some() {
                 true => {
                     "That this page was made, and by whom, stands in the log as an entry “reported” with the SHA-256 of the \
-                     page: `sha256sum report.html` shows whether this is the page."
+                     page: “sha256sum report.html” shows whether this is the page."
                 }
                 false => {
                     "The making of this page left no entry in the log, as was asked for (--no-log-entry): the log does not \
@@ -112,7 +129,11 @@ pub fn how_to_check(page: &mut Page, report: &Report) {
         if let Some(log) = &report.log.report {
             let seen = log.anchors.iter().filter(|anchor| anchor.holds).map(|anchor| {
                 let time = moment(anchor.time.saturating_mul(1000));
-                format!("{} of the log were seen by the witness {} at {time}.", count(anchor.entries, "entry", "entries"), anchor.witness)
+                format!(
+                    "{} of the log were seen by the witness {} at {time}.",
+                    count(anchor.entries, "entry", "entries"),
+                    anchor.witness
+                )
             });
             let seen: Vec<_> = seen.take(20).collect();
             for line in seen {
@@ -121,7 +142,13 @@ pub fn how_to_check(page: &mut Page, report: &Report) {
             let root = report.recording.root.map_or_else(String::new, |root| {
                 format!(" The recording's own lines: {}, root {}.", root.lines, root.root)
             });
-            small(page, &format!("The log had {} when this page was made.{root}", count(log.entries, "entry", "entries")));
+            small(
+                page,
+                &format!(
+                    "The log had {} when this page was made.{root}",
+                    count(log.entries, "entry", "entries")
+                ),
+            );
         }
     });
 }
@@ -148,10 +175,13 @@ pub fn glossary(page: &mut Page) {
 
 pub fn footer(page: &mut Page, report: &Report) {
     page.tag("footer", &[], |page| {
-        small(page, &format!(
-            "Made by gst-compliance {} on {}. This page holds no media, loads nothing and runs nothing.",
-            env!("CARGO_PKG_VERSION"),
-            moment(report.made)
-        ));
+        small(
+            page,
+            &format!(
+                "Made by gst-compliance {} on {}. This page holds no media, loads nothing and runs nothing.",
+                env!("CARGO_PKG_VERSION"),
+                moment(report.made)
+            ),
+        );
     });
 }

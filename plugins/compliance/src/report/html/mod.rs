@@ -43,22 +43,37 @@ fn head(page: &mut Page, report: &Report) {
     let policy =
         format!("default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'");
     page.void("meta", &[("charset", "utf-8")]);
-    page.void("meta", &[("http-equiv", "Content-Security-Policy"), ("content", &policy)]);
-    page.void("meta", &[("name", "viewport"), ("content", "width=device-width, initial-scale=1")]);
+    page.void(
+        "meta",
+        &[("http-equiv", "Content-Security-Policy"), ("content", &policy)],
+    );
+    page.void(
+        "meta",
+        &[
+            ("name", "viewport"),
+            ("content", "width=device-width, initial-scale=1"),
+        ],
+    );
     page.void("meta", &[("name", "color-scheme"), ("content", "light dark")]);
     page.void("meta", &[("name", "referrer"), ("content", "no-referrer")]);
     page.void("meta", &[("name", "robots"), ("content", "noindex")]);
     let (word, _) = top::word(report.verdict.word);
-    let id = report.id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
-    page.element("title", &[], &format!("{word}: recording {}", id.get(..8).unwrap_or(&id)));
+    let id = report
+        .id
+        .map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+    page.element(
+        "title",
+        &[],
+        &format!("{word}: recording {}", id.get(..8).unwrap_or(&id)),
+    );
     page.tag("style", &[], |page| page.verbatim(STYLE));
 }
 
 fn body(page: &mut Page, report: &Report) {
     top::header(page, report);
     top::verdict(page, report);
-    top::glance(page, report);
     top::limits(page, report);
+    top::glance(page, report);
     recorded::time_line(page, report);
     recorded::people(page, report);
     recorded::missing(page, report);
@@ -139,7 +154,9 @@ fn table<const N: usize>(page: &mut Page, caption: &str, heads: [&str; N], rows:
             for row in rows.iter().take(MOST_ROWS) {
                 page.tag("tr", &[("role", "row")], |page| {
                     for (head, cell) in heads.iter().zip(row) {
-                        page.tag("td", &[("role", "cell"), ("data-label", head)], |page| cell.put(page));
+                        page.tag("td", &[("role", "cell"), ("data-label", head)], |page| {
+                            cell.put(page)
+                        });
                     }
                 });
             }
@@ -147,7 +164,10 @@ fn table<const N: usize>(page: &mut Page, caption: &str, heads: [&str; N], rows:
     });
     if rows.len() > MOST_ROWS {
         let more = words::count((rows.len() - MOST_ROWS) as u64, "more row", "more rows");
-        small(page, &format!("{more} are left out here; --json has all that was kept."));
+        small(
+            page,
+            &format!("{more} are left out here; --json has all that was kept."),
+        );
     }
 }
 
@@ -156,7 +176,10 @@ fn fields(fields: &[(String, String)]) -> Cell {
     let mut all = Vec::new();
     for (index, (name, value)) in fields.iter().take(20).enumerate() {
         let before = if index == 0 { "" } else { ", " };
-        all.push(Cell::own(format!("{before}{}: ", clipped(name, 40).replace(['-', '_'], " "))));
+        all.push(Cell::own(format!(
+            "{before}{}: ",
+            clipped(name, 40).replace(['-', '_'], " ")
+        )));
         all.push(Cell::other(value));
     }
     Cell::All(all)

@@ -23,9 +23,13 @@ pub fn time_line(page: &mut Page, report: &Report) {
                 page.tag("li", &[], |page| {
                     let mut swatch = vec![("class", class), ("width", "18"), ("height", "12")];
                     swatch.extend(fill.map(|fill| ("fill", fill)));
-                    page.tag("svg", &[("width", "18"), ("height", "12"), ("aria-hidden", "true")], |page| {
-                        page.element("rect", &swatch, "");
-                    });
+                    page.tag(
+                        "svg",
+                        &[("width", "18"), ("height", "12"), ("aria-hidden", "true")],
+                        |page| {
+                            page.element("rect", &swatch, "");
+                        },
+                    );
                     page.text(text);
                 });
             }
@@ -33,7 +37,10 @@ pub fn time_line(page: &mut Page, report: &Report) {
         let joined = report.parts.iter().filter_map(|part| part.joined).max();
         if let Some(joined) = joined {
             let says = "Some lines have too many pieces to draw: those with less than";
-            small(page, &format!("{says} {} between them are drawn as one.", length(joined)));
+            small(
+                page,
+                &format!("{says} {} between them are drawn as one.", length(joined)),
+            );
         }
         small(
             page,
@@ -65,13 +72,22 @@ pub fn people(page: &mut Page, report: &Report) {
                 }
             });
         }
-        let members = report.log.history.epochs.list.iter().filter_map(|epoch| epoch.members);
+        let members = report
+            .log
+            .history
+            .epochs
+            .list
+            .iter()
+            .filter_map(|epoch| epoch.members);
         if let (Some(least), Some(most)) = (members.clone().min(), members.max()) {
             let many = match least == most {
                 true => format!("{most} at all times that the log tells of"),
                 false => format!("between {least} and {most}, see “Epochs”"),
             };
-            p(page, &format!("Members in the room, the recorder among them: {many}."));
+            p(
+                page,
+                &format!("Members in the room, the recorder among them: {many}."),
+            );
         }
         if report.parts.is_empty() {
             p(page, "Nothing was recorded.");
@@ -124,22 +140,35 @@ fn part_missing(part: &Part) -> String {
 pub fn missing(page: &mut Page, report: &Report) {
     section(page, "missing", "What is missing", |page| {
         if report.all_gaps == 0 && report.down.is_empty() && report.recording.lost == 0 {
-            p(page, match report.verdict.word {
-                Word::Damaged => "The recorder noted no gap. What is damaged is listed further below.",
-                _ => "The recorder noted no gap.",
-            });
+            p(
+                page,
+                match report.verdict.word {
+                    Word::Damaged => "The recorder noted no gap. What is damaged is listed further below.",
+                    _ => "The recorder noted no gap.",
+                },
+            );
             return;
         }
         page.tag("ul", &[], |page| {
             for down in report.down.iter().take(40) {
-                page.element("li", &[], &format!(
-                    "Everything for {}: the recorder crashed at about {} and came back at {}.",
-                    between(down.from, down.to), moment(down.from), clock(down.to)
-                ));
+                page.element(
+                    "li",
+                    &[],
+                    &format!(
+                        "Everything for {}: the recorder crashed at about {} and came back at {}.",
+                        between(down.from, down.to),
+                        moment(down.from),
+                        clock(down.to)
+                    ),
+                );
             }
             if report.recording.lost > 0 {
                 let pieces = count(report.recording.lost, "piece", "pieces");
-                page.element("li", &[], &format!("{pieces} of media at the very end, which could not be sealed."));
+                page.element(
+                    "li",
+                    &[],
+                    &format!("{pieces} of media at the very end, which could not be sealed."),
+                );
             }
         });
         if report.gaps.is_empty() {
@@ -162,21 +191,41 @@ pub fn missing(page: &mut Page, report: &Report) {
             );
             Some([Cell::own(moment(gap.at)), Cell::All(vec![of, why])])
         });
-        table(page, "Gaps that the recorder noted, in order.", ["When", "What"], rows.collect());
+        table(
+            page,
+            "Gaps that the recorder noted, in order.",
+            ["When", "What"],
+            rows.collect(),
+        );
         if report.more_gaps() > 0 {
             let more = count(report.more_gaps(), "shorter one is", "shorter ones are");
-            p(page, &format!("These are the longest ones. {more} summed up here:"));
-            let sums = report.parts.iter().flat_map(|part| part.lost.iter().map(move |lost| (part, lost)));
-            let rows = sums.take(super::MOST_ROWS).map(|(part, (cause, _, lost))| {
+            p(
+                page,
+                &format!("These are the longest ones. {more} summed up here:"),
+            );
+            let sums = report
+                .parts
+                .iter()
+                .flat_map(|part| part.lost.iter().map(move |lost| (part, lost)));
+            let rows = sums.map(|(part, (cause, _, lost))| {
                 let why = words::gap(cause).0.map_or_else(|| Cell::other(cause), Cell::own);
                 [
                     whose(part),
                     Cell::own(words::medium(part.medium)),
-                    Cell::own(format!("{} in {}", length(lost.ns), count(lost.gaps, "gap", "gaps"))),
+                    Cell::own(format!(
+                        "{} in {}",
+                        length(lost.ns),
+                        count(lost.gaps, "gap", "gaps")
+                    )),
                     why,
                 ]
             });
-            table(page, "All gaps together, by cause.", ["Who", "What", "Missing", "Why"], rows.collect());
+            table(
+                page,
+                "All gaps together, by cause.",
+                ["Who", "What", "Missing", "Why"],
+                rows.collect(),
+            );
         }
     });
 }
@@ -185,7 +234,10 @@ pub fn states(page: &mut Page, report: &Report) {
     section(page, "states", "When recording was on and off", |page| {
         let turns = &report.log.history.turns;
         if turns.list.is_empty() {
-            p(page, "The log does not say. The recording itself has only its beginning and its end.");
+            p(
+                page,
+                "The log does not say. The recording itself has only its beginning and its end.",
+            );
             return;
         }
         let rows = turns.list.iter().map(|(time, turn)| {
@@ -207,16 +259,34 @@ pub fn states(page: &mut Page, report: &Report) {
             };
             [Cell::own(moment(*time)), what]
         });
-        table(page, "As the log has it.", ["When", "What happened"], rows.collect());
+        table(
+            page,
+            "As the log has it.",
+            ["When", "What happened"],
+            rows.collect(),
+        );
         more(page, turns.more);
         for (time, by) in report.log.history.jumps.list.iter().take(20) {
             let by = length(by.unsigned_abs().saturating_mul(1_000_000));
-            let how = if report.log.history.jumps.list.iter().any(|(at, ms)| at == time && *ms < 0) {
+            let how = if report
+                .log
+                .history
+                .jumps
+                .list
+                .iter()
+                .any(|(at, ms)| at == time && *ms < 0)
+            {
                 "back"
             } else {
                 "forward"
             };
-            p(page, &format!("{}: the clock of the recorder's machine was set {how} by {by}. Times before and after do not fit together.", moment(*time)));
+            p(
+                page,
+                &format!(
+                    "{}: the clock of the recorder's machine was set {how} by {by}. Times before and after do not fit together.",
+                    moment(*time)
+                ),
+            );
         }
     });
 }
@@ -224,7 +294,10 @@ pub fn states(page: &mut Page, report: &Report) {
 fn more(page: &mut Page, more: u64) {
     if more > 0 {
         let entries = count(more, "further entry is", "further entries are");
-        small(page, &format!("{entries} left out here; gst-compliance audit show has them."));
+        small(
+            page,
+            &format!("{entries} left out here; gst-compliance audit show has them."),
+        );
     }
 }
 
@@ -263,7 +336,11 @@ pub fn epochs(page: &mut Page, report: &Report) {
                 Cell::own(epoch.epoch.to_string()),
                 Cell::own(moment(epoch.time)),
                 Cell::own(if epoch.on { "on" } else { "off" }),
-                Cell::own(epoch.members.map_or_else(|| "not said".to_owned(), |members| members.to_string())),
+                Cell::own(
+                    epoch
+                        .members
+                        .map_or_else(|| "not said".to_owned(), |members| members.to_string()),
+                ),
                 Cell::own(claim(epoch.claim)),
             ]
         }));
@@ -304,14 +381,26 @@ pub fn consent(page: &mut Page, report: &Report) {
                 ConsentStatus::Refused => "it did not permit the recording",
                 ConsentStatus::Unusable => "it was another one than the room named, or could not be read",
             };
-            let other = consent.reference.map(|of| of.to_string()).filter(|of| Some(of.as_str()) != reference);
+            let other = consent
+                .reference
+                .map(|of| of.to_string())
+                .filter(|of| Some(of.as_str()) != reference);
             let which = other.map_or_else(Vec::new, |of| vec![("of another consent".to_owned(), of)]);
             [
                 Cell::own(moment(consent.time)),
-                Cell::All(vec![Cell::own(status), Cell::own(if which.is_empty() { "" } else { "; " }), fields(&which)]),
+                Cell::All(vec![
+                    Cell::own(status),
+                    Cell::own(if which.is_empty() { "" } else { "; " }),
+                    fields(&which),
+                ]),
             ]
         });
-        table(page, "How it stood, each time it was looked at.", ["When", "How it stood"], rows.collect());
+        table(
+            page,
+            "How it stood, each time it was looked at.",
+            ["When", "How it stood"],
+            rows.collect(),
+        );
         more(page, consents.more);
     });
 }

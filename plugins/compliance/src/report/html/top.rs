@@ -1,12 +1,12 @@
 //! The top of the page: what it comes to, what that rests on, and what it does not show.
 
 use super::{Cell, bounded, p, small};
-use crate::recording::{Claim, Medium};
+use crate::recording::{Claim, Medium, State};
 use crate::report::accesses::{Kind, Outcome};
 use crate::report::facts::{LogState, Report};
 use crate::report::page::Page;
 use crate::report::verdict::{Mark, Word};
-use crate::report::words::{self, Loss, between, clock, count, day, length, moment};
+use crate::report::words::{self, clock, count, day, length, moment};
 
 /// The verdict in words, and its colour.
 pub fn word(word: Word) -> (&'static str, &'static str) {
@@ -40,27 +40,38 @@ pub fn header(page: &mut Page, report: &Report) {
 
 pub fn verdict(page: &mut Page, report: &Report) {
     let (word, class) = word(report.verdict.word);
-    page.tag("section", &[("class", &format!("verdict {class}")), ("aria-labelledby", "verdict")], |page| {
-        page.element("h2", &[("id", "verdict")], word);
-        p(page, &report.verdict.says);
-    });
-    page.tag("ul", &[("class", "checks"), ("aria-label", "What that rests on")], |page| {
-        for check in &report.checks {
-            let (mark, class) = match check.mark {
-                Mark::Good => ("✓ yes", "good"),
-                Mark::Note => ("! note", "note"),
-                Mark::Bad => ("✗ no", "bad"),
-            };
-            page.tag("li", &[], |page| {
-                page.element("span", &[("class", &format!("mark {class}"))], mark);
-                page.tag("span", &[], |page| {
-                    page.element("strong", &[], check.about);
-                    page.text(": ");
-                    page.text(&bounded(&check.says));
+    page.tag(
+        "section",
+        &[
+            ("class", &format!("verdict {class}")),
+            ("aria-labelledby", "verdict"),
+        ],
+        |page| {
+            page.element("h2", &[("id", "verdict")], word);
+            p(page, &report.verdict.says);
+        },
+    );
+    page.tag(
+        "ul",
+        &[("class", "checks"), ("aria-label", "What that rests on")],
+        |page| {
+            for check in &report.checks {
+                let (mark, class) = match check.mark {
+                    Mark::Good => ("✓ yes", "good"),
+                    Mark::Note => ("! note", "note"),
+                    Mark::Bad => ("✗ no", "bad"),
+                };
+                page.tag("li", &[], |page| {
+                    page.element("span", &[("class", &format!("mark {class}"))], mark);
+                    page.tag("span", &[], |page| {
+                        page.element("strong", &[], check.about);
+                        page.text(": ");
+                        page.text(&bounded(&check.says));
+                    });
                 });
-            });
-        }
-    });
+            }
+        },
+    );
 }
 
 pub fn glance(page: &mut Page, report: &Report) {
@@ -102,9 +113,13 @@ fn when(report: &Report) -> String {
         true => clock(to),
         false => moment(to).replace(" UTC", ""),
     };
-    let open = if report.recording.end.is_none() { "at least " } else { "" };
-    let length = words::length(report.length().saturating_mul(1_000_000));
-    format!("{} to {open}{end} UTC ({length})", moment(from).replace(" UTC", ""))
+    let open = if report.recording.end.is_none() {
+        "at least "
+    } else {
+        ""
+    };
+    let long = length(report.length().saturating_mul(1_000_000));
+    format!("{} to {open}{end} UTC ({long})", moment(from).replace(" UTC", ""))
 }
 
 fn senders(report: &Report) -> Cell {
@@ -138,8 +153,17 @@ fn media(report: &Report) -> String {
         Some(Medium::Data),
         None,
     ];
-    let has = |medium: &&Option<Medium>| report.parts.iter().any(|part| part.medium == **medium && part.ns > 0);
-    let found: Vec<_> = all.iter().filter(has).map(|medium| words::medium(*medium)).collect();
+    let has = |medium: &&Option<Medium>| {
+        report
+            .parts
+            .iter()
+            .any(|part| part.medium == **medium && part.ns > 0)
+    };
+    let found: Vec<_> = all
+        .iter()
+        .filter(has)
+        .map(|medium| words::medium(*medium))
+        .collect();
     match found.split_last() {
         None => "nothing".to_owned(),
         Some((last, [])) => (*last).to_owned(),
@@ -148,28 +172,18 @@ fn media(report: &Report) -> String {
 }
 
 fn missing(report: &Report) -> String {
-    let lost = report.lost(Loss::Recorder);
-    let network = report.lost(Loss::Network);
-    let mut all = Vec::new();
-    if report.recording.state == crate::recording::State::Damaged {
-        all.push("what was removed or changed since (see “What is damaged”)".to_owned());
-    }
-    if !report.down.is_empty() {
-        let time = report.down.iter().map(|down| down.to - down.from).sum::<u64>();
-        all.push(format!("{} while the recorder was down", between(0, time)));
-    }
-    if lost.gaps > 0 {
-        all.push(format!("{} that the recorder could not keep", length(lost.ns)));
-    }
-    if network.gaps > 0 {
-        all.push(format!("{} that never reached it", length(network.ns)));
-    }
-    if report.recording.lost > 0 {
-        all.push(count(report.recording.lost, "piece that could not be sealed", "pieces that could not be sealed"));
+    let mut all = report.missing();
+    if report.recording.state == State::Damaged {
+        let damaged = "what was changed or removed since (see “What is damaged”)";
+        all = if all.is_empty() {
+            damaged.to_owned()
+        } else {
+            format!("{damaged}; {all}")
+        };
     }
     match all.is_empty() {
         true => "nothing that is known of".to_owned(),
-        false => all.join("; "),
+        false => all,
     }
 }
 
@@ -178,14 +192,26 @@ fn opened(report: &Report) -> String {
         return "not known, without the log".to_owned();
     }
     let accesses = &report.log.history.accesses;
-    let outcomes: Vec<_> = accesses.list.iter().map(|access| access.outcome(report.made)).collect();
-    let times = |wanted: &[Outcome]| outcomes.iter().filter(|outcome| wanted.contains(outcome)).count() as u64;
-    let (opened, denied) = (times(&[Outcome::Opened, Outcome::Open]), times(&[Outcome::Denied]));
+    let outcomes: Vec<_> = accesses
+        .list
+        .iter()
+        .map(|access| access.outcome(report.made))
+        .collect();
+    let times =
+        |wanted: &[Outcome]| outcomes.iter().filter(|outcome| wanted.contains(outcome)).count() as u64;
+    let (opened, denied) = (
+        times(&[Outcome::Opened, Outcome::Open]),
+        times(&[Outcome::Denied]),
+    );
     let mut text = match opened {
         0 => "never, as far as the log says".to_owned(),
         times => count(times, "time", "times"),
     };
-    let exported = accesses.list.iter().filter(|access| access.has(Kind::Exported)).count() as u64;
+    let exported = accesses
+        .list
+        .iter()
+        .filter(|access| access.has(Kind::Exported))
+        .count() as u64;
     if exported > 0 {
         text.push_str(&format!(", copied out {}", count(exported, "time", "times")));
     }
@@ -248,7 +274,12 @@ fn unseen(report: &Report) -> Option<String> {
     }
     let which = match found.anchored {
         0 => "That the log was not rewritten: none of it was".to_owned(),
-        _ => format!("That the last {} of the log were not rewritten: they were not", count(unseen, "entry", "entries")),
+        _ => format!(
+            "That the last {} of the log were not rewritten: they were not",
+            count(unseen, "entry", "entries")
+        ),
     };
-    Some(format!("{which} seen by a witness that was named here, so whoever holds its key could have."))
+    Some(format!(
+        "{which} seen by a witness that was named here, so whoever holds its key could have."
+    ))
 }
