@@ -28,7 +28,7 @@ LOOK = """
   });
   const narrow = [...document.querySelectorAll('main *')].filter((node) => {
     const of = node.getBoundingClientRect();
-    return node.namespaceURI.endsWith('xhtml') && of.width > 0 && of.width < 50 && of.height > 120;
+    return node.namespaceURI.endsWith('xhtml') && !node.closest('thead') && of.width > 0 && of.width < 50 && of.height > 120;
   });
   const texts = [...document.querySelectorAll('svg.drawing text')];
   const overlap = texts.filter((one, at) => texts.slice(at + 1).some((other) => {
