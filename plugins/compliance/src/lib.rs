@@ -32,6 +32,7 @@ pub mod hex_form;
 pub mod ids;
 pub mod matroska;
 pub mod recording;
+pub mod report;
 pub mod retention;
 pub mod rewrap;
 pub mod signing;

@@ -344,6 +344,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<Id>,
     },
+    /// A page was made that tells of the recording and of all accesses to it. No media was opened for it.
+    Reported {
+        /// Who did it.
+        by: Id,
+        /// SHA-256 of the page.
+        sha256: Digest,
+    },
     /// The recording's key was wrapped to others.
     Rewrapped {
         /// Who did it.
@@ -495,6 +502,7 @@ impl Event {
             Self::AccessOpened { .. } => "access-opened",
             Self::AccessEnded { .. } => "access-ended",
             Self::Exported { .. } => "exported",
+            Self::Reported { .. } => "reported",
             Self::Rewrapped { .. } => "rewrapped",
             Self::HoldPlaced { .. } => "hold-placed",
             Self::HoldReleased { .. } => "hold-released",

@@ -180,6 +180,7 @@ fn of_accesses() -> impl Strategy<Value = Event> {
                     }
                 }
             ),
+        (id(), digest()).prop_map(|(by, sha256)| Event::Reported { by, sha256 }),
         (
             id(),
             any::<u32>(),

@@ -32,7 +32,9 @@ impl Log {
             }
         };
         // Most of it is read while nobody has to wait; what came meanwhile is little.
-        let end = self.shared.with_lock(|_, state, _| Ok::<_, LogError>(state.end()))?;
+        let end = self
+            .shared
+            .with_lock(|_, state, _| Ok::<_, LogError>(state.end()))?;
         if read(end)? {
             return Ok(None);
         }

@@ -276,7 +276,7 @@ fn witness_key(witness: &str) -> Result<Option<VerifierKey>, AuditError> {
 }
 
 /// Adds a witness, and what it saw of the log where that is known.
-fn trust(witness: &str, log: &Path, options: &mut VerifyOptions) -> Result<(), AuditError> {
+pub(super) fn trust(witness: &str, log: &Path, options: &mut VerifyOptions) -> Result<(), AuditError> {
     if let Some(key) = witness_key(witness)? {
         options.witnesses.push(key);
         return Ok(());

@@ -17,6 +17,7 @@ mod export;
 mod files;
 mod keys;
 mod open;
+mod report;
 mod request;
 mod retention;
 mod rewrap;
@@ -49,6 +50,7 @@ enum Command {
     #[command(subcommand)]
     Retention(retention::Retention),
     Export(Box<export::Export>),
+    Report(report::MakeReport),
     #[command(subcommand)]
     Audit(audit::Audit),
 }
@@ -67,6 +69,7 @@ impl Command {
             Self::Rewrap(command) => command.run(),
             Self::Retention(command) => command.run(),
             Self::Export(command) => command.run(),
+            Self::Report(command) => command.run(),
             Self::Audit(command) => Ok(command.run()?),
         }
     }

@@ -27,7 +27,16 @@ const BUFFER: usize = 128 << 10;
 
 /// Verifies a recording. An error is only what the system says; whatever is wrong with the recording is in the report.
 pub fn verify(path: &Path, options: &Options) -> Result<Report, RecordingError> {
-    let mut run = Run::new(path);
+    verify_and(path, options, &mut |_| {})
+}
+
+/// The same, and shows what the lines say, one after the other: of a damaged manifest only what its key stands for.
+pub fn verify_and(
+    path: &Path,
+    options: &Options,
+    see: &mut dyn FnMut(&Fact),
+) -> Result<Report, RecordingError> {
+    let mut run = Run::new(path, see);
     if !fs::metadata(path).map_err(RecordingError::io(path))?.is_dir() {
         let error = io::ErrorKind::NotADirectory.into();
         return Err(RecordingError::io(path)(error));
@@ -36,8 +45,9 @@ pub fn verify(path: &Path, options: &Options) -> Result<Report, RecordingError> 
     Ok(run.report)
 }
 
-struct Run {
+struct Run<'a> {
     path: PathBuf,
+    see: &'a mut dyn FnMut(&Fact),
     report: Report,
     /// The tars that there are, by their track.
     tars: BTreeMap<TrackId, Tar>,
@@ -55,10 +65,11 @@ struct Tar {
     sequence: u64,
 }
 
-impl Run {
-    fn new(path: &Path) -> Self {
+impl<'a> Run<'a> {
+    fn new(path: &Path, see: &'a mut dyn FnMut(&Fact)) -> Self {
         Self {
             path: path.to_owned(),
+            see,
             report: Report {
                 state: State::Damaged,
                 facts: None,
@@ -243,6 +254,7 @@ impl Run {
                 Raw::Line(line) => line,
             };
             if let Some(fact) = self.line(&mut lines, &line) {
+                (self.see)(&fact);
                 self.fact(fact, facts, lines.whole)?;
             }
             known = known.filter(|known| *known != lines.chain.root());
