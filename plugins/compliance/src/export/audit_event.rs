@@ -100,6 +100,16 @@ fn shape(event: &Event) -> Shape<'_> {
             more: Some(coding(DICOM, "110135", "Object Security Attributes Changed")),
             ..person(life("encrypt", "Encrypt"), "U", by)
         },
+        Event::Reported { by, .. } => person(life("report", "Report"), "R", by),
+        Event::HoldPlaced { by, .. } => person(life("hold", "Add Legal Hold"), "U", by),
+        Event::HoldReleased { by, .. } => person(life("unhold", "Remove Legal Hold"), "U", by),
+        Event::DeletionDecided { by, .. } | Event::Shredded { by, .. } | Event::Deleted { by, .. } => {
+            person(life("destroy", "Destroy/Delete"), "D", by)
+        }
+        Event::DeletionRefused { by, .. } => Shape {
+            outcome: "4",
+            ..person(life("destroy", "Destroy/Delete"), "D", by)
+        },
         Event::Drill { by, passed, .. } => Shape {
             outcome: if *passed { "0" } else { "4" },
             ..person(activity(), "E", by)
