@@ -104,6 +104,10 @@ pub struct Part {
     pub stretches: Vec<Stretch>,
     /// When it should have been and was not.
     pub missing: Vec<Stretch>,
+    /// When there is something that is not as it was sealed: changed, cut, or gone.
+    pub damaged: Vec<Stretch>,
+    /// How much that is, in nanoseconds.
+    pub damaged_ns: u64,
     /// Stretches with less than so much between them, in nanoseconds, are told as one. None: only what touches.
     pub joined: Option<u64>,
     /// How much of it there is, in nanoseconds.
@@ -208,7 +212,7 @@ pub fn gather(ask: &Ask<'_>) -> Result<Report, RecordingError> {
         dealer: ask.dealer,
         known: log.history.root,
     };
-    let recording = verify_and(ask.recording, &options, &mut |fact| media.take(fact))?;
+    let recording = verify_and(ask.recording, &options, &mut |fact, good| media.take(fact, good))?;
     let vouched = vouched(file.as_deref(), decoded.as_ref());
     let facts = recording.facts.clone();
     let mut report = Report {
@@ -345,6 +349,8 @@ impl Report {
                 tracks: group.tracks.clone(),
                 stretches: stretches(group.spans.list()),
                 missing: stretches(group.missing.list()),
+                damaged: stretches(group.damaged.list()),
+                damaged_ns: group.damaged.length(),
                 joined: group.spans.joined().max(group.missing.joined()),
                 ns: group.spans.length(),
                 bytes: group.bytes,

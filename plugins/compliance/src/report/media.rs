@@ -30,6 +30,8 @@ pub struct Group {
     pub spans: Spans,
     /// When there is not, and there should.
     pub missing: Spans,
+    /// What is there and is not as it was sealed.
+    pub damaged: Spans,
     /// How much is missing, by cause.
     pub lost: BTreeMap<String, Lost>,
     /// Bytes of it.
@@ -81,11 +83,11 @@ pub struct Media {
 }
 
 impl Media {
-    /// Takes what the next line says.
-    pub fn take(&mut self, fact: &Fact) {
+    /// Takes what the next line says. `good`: what it speaks of is as it was sealed.
+    pub fn take(&mut self, fact: &Fact, good: bool) {
         match fact {
             Fact::Track(track) => self.track(track),
-            Fact::Member(member) => self.member(member),
+            Fact::Member(member) => self.member(member, good),
             Fact::Gap(gap) => self.gap(gap),
             Fact::Resumed(resumed) if self.resumed.len() < MOST_RESUMED => {
                 self.resumed.push((resumed.time, self.last_ns));
@@ -124,6 +126,7 @@ impl Media {
                 tracks: Vec::new(),
                 spans: Spans::new(MOST_SPANS),
                 missing: Spans::new(MOST_SPANS),
+                damaged: Spans::new(MOST_SPANS),
                 lost: BTreeMap::new(),
                 bytes: 0,
             });
@@ -150,11 +153,16 @@ impl Media {
         self.last_ns = self.last_ns.max(to);
     }
 
-    fn member(&mut self, member: &MemberFact) {
+    fn member(&mut self, member: &MemberFact, good: bool) {
         let group = self.of(member.track);
         self.begins(member.track, member.from, member.to);
         let group = &mut self.groups[group];
-        group.spans.add(member.from, member.to);
+        let spans = if good {
+            &mut group.spans
+        } else {
+            &mut group.damaged
+        };
+        spans.add(member.from, member.to);
         group.bytes = group.bytes.saturating_add(member.bytes);
     }
 

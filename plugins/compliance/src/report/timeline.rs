@@ -230,7 +230,11 @@ pub(super) fn states(report: &Report) -> Vec<(Stretch, Turn)> {
 /// The recording.
 pub fn recording(page: &mut Page, report: &Report) {
     let mut axis = Axis::new(report.span.from, report.span.to);
-    for stretch in report.parts.iter().flat_map(|part| &part.stretches) {
+    for stretch in report
+        .parts
+        .iter()
+        .flat_map(|part| part.stretches.iter().chain(&part.damaged))
+    {
         axis.from = axis.from.min(stretch.from);
         axis.to = axis.to.max(stretch.to);
     }
@@ -341,9 +345,11 @@ fn part_lane(page: &mut Page, axis: Axis, top: u32, part: &Part) {
         let says = format!("{} to {} UTC", clock(stretch.from), clock(stretch.to));
         bar(page, axis, top, *stretch, (class, None), &says);
     }
-    for stretch in &part.missing {
-        let says = format!("missing: {}", between(stretch.from, stretch.to));
-        bar(page, axis, top, *stretch, ("gap", Some("url(#line-gap)")), &says);
+    for (word, stretches) in [("missing", &part.missing), ("damaged", &part.damaged)] {
+        for stretch in stretches {
+            let says = format!("{word}: {}", between(stretch.from, stretch.to));
+            bar(page, axis, top, *stretch, ("gap", Some("url(#line-gap)")), &says);
+        }
     }
 }
 

@@ -95,9 +95,13 @@ pub fn judge(report: &Report) -> (Verdict, Vec<Check>) {
             "Parts of the recording were changed, removed or added since it was made. Do not rely on it as it is."
         }
     };
+    let also = match judge.word == Word::Damaged && report.log.state != LogState::Intact {
+        true => " Neither can the log of who did what be relied on.",
+        false => "",
+    };
     let verdict = Verdict {
         word: judge.word,
-        says: says.to_owned(),
+        says: format!("{says}{also}"),
     };
     (verdict, judge.checks)
 }

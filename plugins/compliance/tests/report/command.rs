@@ -141,7 +141,11 @@ fn a_damaged_log_is_reported_only_without_an_entry_and_a_damaged_recording_with_
     let without = ["--audit-log", "log", "--no-log-entry", "--out", "second.html"];
     assert_eq!(report(&clinic, &without).status.code(), Some(1));
     let page = fs::read_to_string(clinic.path("second.html")).unwrap();
-    assert!(page.contains("Of the log") && page.contains("Of the recording"));
+    assert!(
+        page.contains("Neither can the log")
+            && page.contains("Of the log")
+            && page.contains("Of the recording")
+    );
 }
 
 #[test]

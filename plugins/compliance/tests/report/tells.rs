@@ -211,9 +211,26 @@ fn a_changed_byte_makes_it_damaged_and_is_named() {
     fs::write(&tar, bytes).unwrap();
     let report = clinic.report();
     assert_eq!(report.verdict.word, Word::Damaged);
+    let pictures = &report.parts[1];
+    let [damaged] = pictures.damaged[..] else {
+        panic!("{:?}", pictures.damaged)
+    };
+    assert!(
+        damaged.from.abs_diff(START) < 2000 && damaged.to - damaged.from == 1000,
+        "{damaged:?}"
+    );
+    assert!(
+        report
+            .parts
+            .iter()
+            .filter(|part| !part.damaged.is_empty())
+            .count()
+            == 1
+    );
     says(
         &report,
         &[
+            "1 s damaged",
             "Damaged",
             "What is damaged",
             "member 0 of track 1 is changed",

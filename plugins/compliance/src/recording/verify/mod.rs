@@ -27,14 +27,15 @@ const BUFFER: usize = 128 << 10;
 
 /// Verifies a recording. An error is only what the system says; whatever is wrong with the recording is in the report.
 pub fn verify(path: &Path, options: &Options) -> Result<Report, RecordingError> {
-    verify_and(path, options, &mut |_| {})
+    verify_and(path, options, &mut |_, _| {})
 }
 
-/// The same, and shows what the lines say, one after the other: of a damaged manifest only what its key stands for.
+/// The same, and shows what the lines say, one after the other, and whether what each speaks of is as it was sealed: of a
+/// damaged manifest only the lines that its key stands for.
 pub fn verify_and(
     path: &Path,
     options: &Options,
-    see: &mut dyn FnMut(&Fact),
+    see: &mut dyn FnMut(&Fact, bool),
 ) -> Result<Report, RecordingError> {
     let mut run = Run::new(path, see);
     if !fs::metadata(path).map_err(RecordingError::io(path))?.is_dir() {
@@ -47,7 +48,7 @@ pub fn verify_and(
 
 struct Run<'a> {
     path: PathBuf,
-    see: &'a mut dyn FnMut(&Fact),
+    see: &'a mut dyn FnMut(&Fact, bool),
     report: Report,
     /// The tars that there are, by their track.
     tars: BTreeMap<TrackId, Tar>,
@@ -66,7 +67,7 @@ struct Tar {
 }
 
 impl<'a> Run<'a> {
-    fn new(path: &Path, see: &'a mut dyn FnMut(&Fact)) -> Self {
+    fn new(path: &Path, see: &'a mut dyn FnMut(&Fact, bool)) -> Self {
         Self {
             path: path.to_owned(),
             see,
@@ -98,6 +99,10 @@ impl<'a> Run<'a> {
         } else {
             self.report.more_damages += 1;
         }
+    }
+
+    fn faults(&self) -> u64 {
+        self.report.damages.len() as u64 + self.report.more_damages
     }
 
     fn file(&mut self, name: &str, what: What) {
@@ -254,8 +259,10 @@ impl<'a> Run<'a> {
                 Raw::Line(line) => line,
             };
             if let Some(fact) = self.line(&mut lines, &line) {
-                (self.see)(&fact);
+                let (said, before) = (fact.clone(), self.faults());
                 self.fact(fact, facts, lines.whole)?;
+                let good = self.faults() == before;
+                (self.see)(&said, good);
             }
             known = known.filter(|known| *known != lines.chain.root());
         }

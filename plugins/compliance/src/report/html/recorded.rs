@@ -15,7 +15,11 @@ pub fn time_line(page: &mut Page, report: &Report) {
             for (class, fill, text) in [
                 ("on", None, "recording on"),
                 ("pause", Some("url(#line-pause)"), "recording off"),
-                ("gap", Some("url(#line-gap)"), "missing, or recorder down"),
+                (
+                    "gap",
+                    Some("url(#line-gap)"),
+                    "missing, damaged, or recorder down",
+                ),
                 ("sound", None, "sound"),
                 ("pictures", None, "pictures"),
                 ("messages", None, "messages, data"),
@@ -131,9 +135,18 @@ fn part_missing(part: &Part) -> String {
     let (gaps, ns) = lost.fold((0, 0_u64), |(gaps, ns), (_, _, lost)| {
         (gaps + lost.gaps, ns.saturating_add(lost.ns))
     });
-    match gaps {
-        0 => "nothing noted".to_owned(),
-        gaps => format!("{} in {}", length(ns), count(gaps, "gap", "gaps")),
+    let damaged = format!("{} damaged", length(part.damaged_ns));
+    match (gaps, part.damaged_ns) {
+        (0, 0) => "nothing noted".to_owned(),
+        (0, _) => damaged,
+        (gaps, of) => {
+            let missing = format!("{} in {}", length(ns), count(gaps, "gap", "gaps"));
+            if of > 0 {
+                format!("{missing}; {damaged}")
+            } else {
+                missing
+            }
+        }
     }
 }
 

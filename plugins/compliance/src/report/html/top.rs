@@ -218,6 +218,9 @@ fn opened(report: &Report) -> String {
     if denied > 0 {
         text.push_str(&format!(", denied {}", count(denied, "time", "times")));
     }
+    if report.log.state == LogState::NotIntact {
+        text.push_str("; but the log is not intact");
+    }
     if accesses.more > 0 {
         text.push_str(", and there are more entries than could be counted here");
     }
