@@ -211,6 +211,7 @@ pub fn gather(ask: &Ask<'_>) -> Result<Report, RecordingError> {
         log_key: ask.log_key,
         dealer: ask.dealer,
         known: log.history.root,
+        rewraps: log.history.key,
     };
     let recording = verify_and(ask.recording, &options, &mut |fact, good| media.take(fact, good))?;
     let vouched = vouched(file.as_deref(), decoded.as_ref());

@@ -11,7 +11,7 @@ use crate::audit::entry::{Claim, ConsentStatus, Custodians};
 use crate::audit::{Entry, Event, Id};
 use crate::digest::{Digest, Salted};
 use crate::ids::RecordingId;
-use crate::recording::Root;
+use crate::recording::{Rewrapping, Rewraps, Root};
 
 /// Most of what a list has: epochs, changes of state, ….
 const MOST: usize = 1000;
@@ -214,6 +214,9 @@ pub struct History {
     pub gaps: u64,
     /// Everything else.
     pub others: Bounded<Other>,
+    /// What became of its key since it was recorded.
+    #[serde(skip)]
+    pub key: Rewraps,
     /// When tracks were opened.
     #[serde(skip)]
     pub opened: BTreeMap<u32, u64>,
@@ -264,6 +267,7 @@ impl History {
                 custodians,
                 ..
             } => {
+                self.key = Rewraps::Never;
                 self.began.get_or_insert(Began {
                     time,
                     epoch,
@@ -328,31 +332,41 @@ impl History {
             Event::ClockJump { by_ms } => self.jumps.push(MOST_OTHERS, (time, by_ms)),
             Event::Rewrapped {
                 by,
+                number,
+                statement,
                 recipients,
                 reason,
                 ..
-            } => self.rewraps.push(
-                MOST_OTHERS,
-                Rewrap {
-                    time,
-                    by,
-                    recipients,
-                    reason: reason.to_string(),
-                    more: without(fields, &["by", "recipients", "reason"]),
-                },
-            ),
+            } => {
+                self.key = Rewraps::Last(Rewrapping { number, statement });
+                self.rewraps.push(
+                    MOST_OTHERS,
+                    Rewrap {
+                        time,
+                        by,
+                        recipients,
+                        reason: reason.to_string(),
+                        more: without(fields, &["by", "recipients", "reason"]),
+                    },
+                );
+            }
             Event::Reported { by, sha256 } => self.reports.push(MOST_OTHERS, Earlier { time, by, sha256 }),
             // Told above, whatever recording it was tried on.
             Event::Drill { .. } => {}
-            _ => self.others.push(
-                MOST_OTHERS,
-                Other {
-                    index,
-                    time,
-                    kind: kind.to_owned(),
-                    fields,
-                },
-            ),
+            event => {
+                if matches!(event, Event::Shredded { .. }) {
+                    self.key = Rewraps::Shredded;
+                }
+                self.others.push(
+                    MOST_OTHERS,
+                    Other {
+                        index,
+                        time,
+                        kind: kind.to_owned(),
+                        fields,
+                    },
+                );
+            }
         }
     }
 

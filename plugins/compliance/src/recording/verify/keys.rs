@@ -7,7 +7,7 @@ use crate::bundle::{self, FileFacts, SHARES, STATEMENT_FILE};
 use crate::recording::holders::{self, HOLDERS, HoldersError, KeyHolders, NEXT, REWRAP_FILE, left_over};
 use crate::recording::{Facts, MANIFEST_FILE, RECORDING_FILE, RESERVE_FILE, RecordingError, TRACKS};
 
-impl Run {
+impl Run<'_> {
     /// The dealer's statement is the one of recording.json, and says the same.
     pub(super) fn bundle(&mut self, facts: &Facts, options: &Options) -> Result<(), RecordingError> {
         match facts.files.iter().find(|file| file.name == STATEMENT_FILE) {
