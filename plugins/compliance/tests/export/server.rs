@@ -65,14 +65,18 @@ fn start() -> Server {
     let mut line = String::new();
     let mut said = BufReader::new(child.stdout.take().unwrap());
     said.read_line(&mut line).unwrap();
-    // What it says later nobody needs, but it must be able to.
-    std::thread::spawn(move || io::copy(&mut said, &mut io::sink()));
+    let input = child.stdin.take().unwrap();
+    // What it says later nobody needs, but it must be able to. It ends with its input, which this process holds.
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut said, &mut io::sink());
+        child.wait()
+    });
     let ports: Value = serde_json::from_str(&line).unwrap();
     Server {
         http: ports["http"].as_u64().unwrap(),
         https: ports["https"].as_u64().unwrap(),
         ca: name("crt"),
-        _input: Mutex::new(child.stdin.take().unwrap()),
+        _input: Mutex::new(input),
     }
 }
 
