@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use gstcompliance::audit::Event;
-
 use super::place::{PEOPLE, Place, age, content, files, kinds};
 use gstcompliance::recording::Medium;
 
@@ -36,13 +34,19 @@ fn custodians_approve_that_others_hold_the_key_and_those_open_it_from_then_on() 
         said.contains("Re-wrapped 1 of 1 recordings to 3 of 3 custodians"),
         "{said}"
     );
-    let events = place.log();
-    assert!(
-        events
-            .iter()
-            .any(|event| matches!(event, Event::Rewrapped { .. })),
-        "{:?}",
-        kinds(&events)
+    let shown = ["audit", "show", "log", "--kind", "rewrapped"];
+    let shown = place.call("station", &shown).good();
+    assert!(shown.contains("rewrapped by=ops-1 number=1"), "{shown}");
+    assert_eq!(
+        kinds(&place.log()),
+        [
+            "access-requested",
+            "access-approved",
+            "access-denied",
+            "access-approved",
+            "access-opened",
+            "access-ended"
+        ]
     );
     // The request is used up.
     place

@@ -16,6 +16,7 @@ use gstcompliance::recording::{
     Claim, KeyHolders, Medium, Options, RealDisk, Recording, Rewraps, Segment, Start, State, Track, verify,
 };
 use gstcompliance::rewrap::{Done, Order, as_recipient, rewrap};
+use gstcompliance::signing::Signer;
 
 const RECORDINGS: u32 = 10_000;
 const MEDIA: usize = 16 << 10;
@@ -110,7 +111,10 @@ fn figures_of_wrapping_ten_thousand_recordings_to_others() {
     let (ann, anns) = person("ann");
     let (bob, bobs) = person("bob");
     let custodians: String = (0..3)
-        .map(|_| format!("{}\n", Identity::generate().to_public()))
+        .map(|seed| {
+            let signing = SigningKey::from_bytes(&[seed; 32]).public();
+            format!("{} {signing}\n", Identity::generate().to_public())
+        })
         .collect();
     let list = place.path().join("escrow");
     fs::write(&list, format!("2 of 3\n{custodians}")).unwrap();

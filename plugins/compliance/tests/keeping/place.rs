@@ -15,6 +15,7 @@ use gstcompliance::audit::{Entry, Event, Id, Item, Log, Reader};
 use gstcompliance::bundle::{Escrow, Holders, Recipients, prepare, take_next};
 use gstcompliance::ids::RecordingId;
 use gstcompliance::recording::{Claim, Medium, RealDisk, Recording, Segment, Start, Track};
+use gstcompliance::signing::Signer;
 
 pub const DAY: u64 = 86_400_000;
 /// When recordings begin, unless a test says otherwise: long ago.
@@ -71,9 +72,13 @@ impl Place {
 
     /// A file of custodians: so many of these people.
     pub fn escrow(&self, file: &str, m: u8, people: &[&str]) {
-        self.recipients(file, people);
-        let all = fs::read_to_string(self.path(file)).unwrap();
-        fs::write(self.path(file), format!("{m} of {}\n{all}", people.len())).unwrap();
+        let mut all = format!("{m} of {}\n", people.len());
+        for (name, seed) in people.iter().zip(1..) {
+            let recipient = fs::read_to_string(self.path(name)).unwrap();
+            let signing = SigningKey::from_bytes(&[seed; 32]).public();
+            all.push_str(&format!("{} {signing}\n", recipient.trim_end()));
+        }
+        fs::write(self.path(file), all).unwrap();
     }
 
     pub fn log(&self) -> Log {

@@ -8,7 +8,7 @@ use age::x25519::Identity;
 use ed25519_dalek::SigningKey;
 use gstcompliance::attestation::{Attestation, PURPOSE};
 use gstcompliance::audit::{Entry, Event, Log, VerifyOptions, Witness};
-use gstcompliance::bundle::{Bundle, Escrow, Holders, Recipients, prepare, take_next};
+use gstcompliance::bundle::{Bundle, Custodian, Escrow, Holders, Recipients, prepare, take_next};
 use gstcompliance::digest::Digest;
 use gstcompliance::ids::RecordingId;
 use gstcompliance::recording::{
@@ -70,7 +70,13 @@ fn bundle(folder: &Path, escrow: bool) -> Bundle {
     let list = folder.join("holders");
     let key = || Identity::generate().to_public();
     let holders = if escrow {
-        fs::write(&list, format!("2 of 3\n{}\n{}\n{}\n", key(), key(), key())).unwrap();
+        let line = |n| {
+            format!(
+                "{}\n",
+                Custodian::new(key(), SigningKey::from_bytes(&[n; 32]).public(), None)
+            )
+        };
+        fs::write(&list, format!("2 of 3\n{}", [1, 2, 3].map(line).concat())).unwrap();
         Holders::Escrow(Escrow::read(&list).unwrap())
     } else {
         fs::write(&list, format!("{}\n{}\n", key(), key())).unwrap();
@@ -165,7 +171,7 @@ impl Clinic {
             "access-requested",
             of(
                 "9ab0",
-                json!({ "requester": "research-2", "recipient": "age1research",
+                json!({ "requester": "research-2", "recipient": "age1research", "station": "age1station",
             "reason": "training of new staff", "ticket": "R-7", "expires": expires }),
             ),
         );
@@ -184,7 +190,7 @@ impl Clinic {
             "access-requested",
             of(
                 "c2d3",
-                json!({ "requester": "auditor-4", "recipient": "age1auditor",
+                json!({ "requester": "auditor-4", "recipient": "age1auditor", "station": "age1station",
             "reason": "order of the court of 11 January", "ticket": "J 14/27", "expires": expires }),
             ),
         );

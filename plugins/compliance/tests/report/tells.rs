@@ -362,7 +362,7 @@ fn under_escrow_it_says_how_many_custodians_it_takes() {
 fn requests_wait_expire_and_openings_without_an_end_are_told() {
     let clinic = Clinic::new(GOOD);
     let ask = |access: &str, expires: u64| {
-        json!({ "access": access, "requester": "dr-3", "recipient": "age1x",
+        json!({ "access": access, "requester": "dr-3", "recipient": "age1x", "station": "age1y",
         "reason": "why", "ticket": "T", "expires": expires })
     };
     clinic.log_event(MINUTE, "access-requested", &ask("a", NOW - 1));
@@ -533,7 +533,7 @@ fn the_greatest_and_smallest_numbers_make_a_page() {
         ),
         (
             "access-requested",
-            json!({ "access": "a", "requester": "x", "recipient": "y", "reason": "z", "ticket": "t",
+            json!({ "access": "a", "requester": "x", "recipient": "y", "station": "y", "reason": "z", "ticket": "t",
             "expires": most }),
         ),
         (
