@@ -4,6 +4,7 @@ use super::folder::Storage;
 use super::frame::ReadAt;
 use super::*;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
@@ -12,12 +13,23 @@ const LOG: &str = "GST_E2EE_TEST_LOG";
 
 struct Child {
     process: std::process::Child,
+    _program: Option<tempfile::TempDir>,
     lines: io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Child {
     fn start(role: &str, path: &Path, user: Option<u32>) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut program = std::env::current_exe().unwrap();
+        // Where it was built another user may not get at it.
+        let copy = user.map(|_| {
+            let folder = tempfile::tempdir().unwrap();
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            let copy = folder.path().join("tests");
+            fs::copy(&program, &copy).unwrap();
+            program = copy;
+            folder
+        });
+        let mut command = Command::new(program);
         command.args(["--exact", "audit::tests::processes::child", "--nocapture"]);
         command
             .env(ROLE, role)
@@ -29,7 +41,11 @@ impl Child {
         }
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, lines }
+        Self {
+            process,
+            _program: copy,
+            lines,
+        }
     }
 
     /// What it says next. None at its end, also in the middle of a word.
@@ -213,7 +229,7 @@ fn a_log_that_cannot_be_written_says_so() {
     let place = Place::with(1);
     let outside = place.place.path();
     for path in [outside, &place.log()] {
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     for path in [place.log(), outside.join("other")] {
         let said = Child::start("open", &path, Some(NOBODY)).hear().unwrap();

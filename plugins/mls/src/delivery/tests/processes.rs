@@ -24,13 +24,24 @@ fn open(path: &Path) -> Reader {
 
 struct Child {
     process: std::process::Child,
+    _program: Option<tempfile::TempDir>,
     stdin: ChildStdin,
     lines: io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Child {
     fn start(role: &str, path: &Path, user: Option<u32>) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut program = std::env::current_exe().unwrap();
+        // Where it was built another user may not get at it.
+        let copy = user.map(|_| {
+            let folder = tempfile::tempdir().unwrap();
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            let copy = folder.path().join("tests");
+            fs::copy(&program, &copy).unwrap();
+            program = copy;
+            folder
+        });
+        let mut command = Command::new(program);
         command.args(["--exact", "delivery::tests::processes::child", "--nocapture"]);
         command
             .env(ROLE, role)
@@ -45,6 +56,7 @@ impl Child {
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         Self {
             process,
+            _program: copy,
             stdin,
             lines,
         }
