@@ -13,8 +13,9 @@ use gstcompliance::audit::{
 use gstcompliance::ids::RecordingId;
 use gstcompliance::signing::PublicKey;
 use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+
+use super::clock::date;
+use super::who::Who;
 
 /// Longest file that is read whole, in bytes: proofs, requests, notes.
 const MAX_FILE: u64 = 64 << 10;
@@ -66,6 +67,12 @@ pub enum Audit {
         #[arg(long)]
         json: bool,
     },
+    /// Print who could open which recording from when to when, as a log says, WITHOUT checking whether it is to be believed:
+    /// `audit verify` does.
+    ///
+    /// Recipients and custodians are named by their fingerprints: of a recipient, `printf %s age1… | sha256sum`.
+    Who(Who),
+    Fhir(crate::audit_fhir::Fhir),
     /// Sign all that is in a log and print the signed checkpoint. Keep it elsewhere: `audit verify --checkpoint` then
     /// tells whether the log still contains what it covers.
     ///
@@ -176,6 +183,12 @@ pub enum AuditError {
         /// Why it is none.
         error: NoteError,
     },
+    /// Everything that could be read is printed.
+    #[error("audit log {0} has entries that cannot be read: gst-compliance audit verify says which")]
+    Unreadable(PathBuf),
+    /// There is none of this number.
+    #[error("audit log {0} has no entry {1}")]
+    NoEntry(PathBuf, u64),
     /// Something that cannot be read or written.
     #[error("{0}: {1}")]
     Io(PathBuf, #[source] io::Error),
@@ -237,6 +250,8 @@ impl Audit {
                 };
                 show(&log, wanted, last, json)
             }
+            Self::Who(who) => who.run(),
+            Self::Fhir(fhir) => fhir.run(),
             Self::Checkpoint { log } => print(&Log::open_existing(&log)?.checkpoint()?),
             Self::Prove { log, entry } => print(&Log::open_existing(&log)?.inclusion(entry)?.to_string()),
             Self::Anchor(anchor) => anchor.run(),
@@ -261,7 +276,7 @@ fn witness_key(witness: &str) -> Result<Option<VerifierKey>, AuditError> {
 }
 
 /// Adds a witness, and what it saw of the log where that is known.
-fn trust(witness: &str, log: &Path, options: &mut VerifyOptions) -> Result<(), AuditError> {
+pub(super) fn trust(witness: &str, log: &Path, options: &mut VerifyOptions) -> Result<(), AuditError> {
     if let Some(key) = witness_key(witness)? {
         options.witnesses.push(key);
         return Ok(());
@@ -570,7 +585,7 @@ fn read(path: &Path) -> Result<String, AuditError> {
 }
 
 /// Prints text. Whoever reads only its beginning (`| head`) does no wrong.
-fn print(text: &str) -> Result<(), AuditError> {
+pub fn print(text: &str) -> Result<(), AuditError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(output(error)),
@@ -580,13 +595,4 @@ fn print(text: &str) -> Result<(), AuditError> {
 
 fn output(error: io::Error) -> AuditError {
     AuditError::Io("standard output".into(), error)
-}
-
-/// A unix time in milliseconds as people write it (UTC).
-fn date(milliseconds: u64) -> String {
-    i64::try_from(milliseconds / 1000)
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "after the year 9999".to_owned())
 }
