@@ -202,7 +202,7 @@ impl Sim {
         let speakers = self.ready_participants();
         let evil = self.mole.as_ref().map(|mole| mole.index);
         // Who has somebody's state and key can speak as that one, in the generation of its next message.
-        let cloned = |index| {
+        let cloned = |index: &usize| {
             let mole = self.mole.as_ref();
             mole.is_some_and(|mole| mole.named.contains(index))
         };
