@@ -36,7 +36,15 @@ fn custodians_approve_that_others_hold_the_key_and_those_open_it_from_then_on() 
     );
     let shown = ["audit", "show", "log", "--kind", "rewrapped"];
     let shown = place.call("station", &shown).good();
-    assert!(shown.contains("rewrapped by=ops-1 number=1"), "{shown}");
+    for told in [
+        "rewrapped by=ops-1",
+        "\"threshold\":3",
+        "number=1",
+        "reason=moved",
+        "ticket=C-1",
+    ] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
     assert_eq!(
         kinds(&place.log()),
         [

@@ -416,7 +416,8 @@ fn later_recipients_drills_and_what_has_no_words_are_told() {
     clinic.log_event(
         DAY,
         "rewrapped",
-        &json!({ "by": "dealer-1", "recipients": [digest], "reason": "dr-17 left" }),
+        &json!({ "by": "dealer-1", "number": 1, "statement": "ab".repeat(32), "recipients": [digest],
+        "reason": "dr-17 left", "ticket": "HR-17" }),
     );
     clinic.log_event(
         2 * DAY,

@@ -201,9 +201,14 @@ impl Sim {
     fn last_words(&mut self) {
         let speakers = self.ready_participants();
         let evil = self.mole.as_ref().map(|mole| mole.index);
+        // Who has somebody's state and key can speak as that one, in the generation of its next message.
+        let cloned = |index: &usize| {
+            let mole = self.mole.as_ref();
+            mole.is_some_and(|mole| mole.named.contains(index))
+        };
         let speaker = speakers
             .into_iter()
-            .find(|index| Some(*index) != evil && self.world.endpoints[*index].sealing);
+            .find(|index| Some(*index) != evil && !cloned(index) && self.world.endpoints[*index].sealing);
         let Some(speaker) = speaker else { return };
         let epoch = |sim: &Self, index: usize| {
             let status = sim.world.endpoints[index].room.as_ref().map(Room::status);
