@@ -1,4 +1,4 @@
-//! The commands that README prints, to be run as they stand there.
+//! The commands that the READMEs print, the repository's and the plugins', to be run as they stand there.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,24 +39,38 @@ fn commands(text: &str) -> Vec<String> {
     commands
 }
 
-fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).unwrap()
+/// The repository's README and those of the plugins.
+fn readmes() -> Vec<String> {
+    let plugins =
+        ["sframe", "rtpsframe", "mls", "compliance"].map(|plugin| format!("plugins/{plugin}/README.md"));
+    let paths = std::iter::once("README.md".to_owned()).chain(plugins);
+    paths
+        .map(|path| fs::read_to_string(root().join(path)).unwrap())
+        .collect()
 }
 
-/// README's one command that contains all these words.
+/// The READMEs' one command that contains all these words.
 pub fn readme_command(words: &[&str]) -> String {
-    let mut found = commands(&readme());
+    let mut found: Vec<_> = readmes().iter().flat_map(|text| commands(text)).collect();
     found.retain(|command| words.iter().all(|word| command.contains(word)));
-    assert_eq!(found.len(), 1, "README's commands with {words:?}: {found:#?}");
+    // The same command may stand in two places.
+    found.dedup();
+    assert_eq!(found.len(), 1, "READMEs' commands with {words:?}: {found:#?}");
     found.remove(0)
 }
 
-/// All commands in README's section with this heading, in their order.
+/// All commands in the READMEs' one section with this heading, in their order.
 pub fn readme_section(heading: &str) -> Vec<String> {
-    let readme = readme();
-    let (_, section) = readme
-        .split_once(&format!("\n## {heading}\n"))
-        .unwrap_or_else(|| panic!("README has no section {heading:?}"));
+    let heading = format!("\n## {heading}\n");
+    let readmes = readmes();
+    let mut sections = readmes.iter().filter_map(|text| text.split_once(&heading));
+    let (_, section) = sections
+        .next()
+        .unwrap_or_else(|| panic!("no README has a section {heading:?}"));
+    assert!(
+        sections.next().is_none(),
+        "two READMEs have a section {heading:?}"
+    );
     commands(section.split("\n## ").next().unwrap())
 }
 

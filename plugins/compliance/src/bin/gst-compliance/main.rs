@@ -28,7 +28,7 @@ mod who;
 ///
 /// Ends with 0 where all went well, 1 where something failed, was refused or is damaged, 2 where the command line is wrong.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "gst-compliance", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -23,7 +23,7 @@ use output::Usage;
 ///
 /// Ends with 0 where all went well, 1 where something failed or was refused, 2 where the command line is wrong.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "gst-mls", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
