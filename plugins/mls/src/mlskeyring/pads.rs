@@ -256,7 +256,8 @@ impl MsgSrc {
             return;
         }
         *lock(&self.caps) = Some(gst::Caps::new_empty());
-        let id = pad.create_stream_id(element, Some(&pad.name()));
+        // Not `create_stream_id`: that is for elements with at most one sink pad, and this one has one for each thing to say.
+        let id = format!("{}/{}", gst::glib::uuid_string_random(), pad.name());
         let group = gst::GroupId::next();
         let start = gst::event::StreamStart::builder(&id)
             .flags(gst::StreamFlags::SPARSE)
