@@ -79,3 +79,73 @@ run_messages() {
   done
   say "   neither the words nor the photo's name stand in what carries the room; in the control all of them do"
 }
+
+# Three calls at once: a listener hears what is said; what a muted sender sends has nothing in it; and the packets of a steady
+# one do not tell a relay when somebody speaks.
+run_audio_only() {
+  graph=audio-only
+  local whole=$target/demo/audio-only length=$1 from=$root/pipelines/audio-only call least most wanted
+  local -A relays=() receivers=() senders=()
+  rm -rf "$whole"
+  local PORT
+  say
+  say "── audio-only: sender → relay → listener for $length s, three calls: with DTX, muted, steady"
+  for call in dtx muted steady; do
+    out=$whole/$call
+    mkdir -p "$out"/{relay,unsealed,played-without-key,played-with-key,played-unsealed}
+    # A key for each: two senders that seal under one would use nonces twice.
+    (umask 077; say "2 $(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" >"$work/keys-$call")
+    PORT=$(free_ports 20)
+    start relay env -u KEYS PORT="$PORT" CAPTURE="$out/relay" "$root/pipelines/relay.sh"
+    relays[$call]=$started
+    start receiver env KEYS="$work/keys-$call" PORT="$PORT" OUT="$out" "$from/receiver.sh"
+    receivers[$call]=$started
+    wait_for_port $((PORT + 4)) "${relays[$call]}" relay
+    wait_for_port $((PORT + 14)) "${receivers[$call]}" receiver
+    start sender env KEYS="$work/keys-$call" PORT="$PORT" ${settings_of[$call]} "$from/sender.sh"
+    senders[$call]=$started
+  done
+  # Mono, 16 bits, 48 kHz.
+  wanted=$((length * 96000))
+  for call in dtx muted steady; do
+    until_true 60 "the listener of $call did not get $length s of sound" at_least_bytes "$whole/$call/sound.wav" "$wanted" || true
+  done
+  for call in dtx muted steady; do
+    out=$whole/$call
+    finish "${senders[$call]}" sender
+    finish "${relays[$call]}" relay
+    finish "${receivers[$call]}" receiver
+    read -r least most < <(packet_sizes "$out/relay/audio.rtp")
+    say "   $call: $(number "$out/sender.log" seal-audio sealed) packets sealed, $(number "$out/receiver.log" open-audio opened) opened;" \
+      "of $least to $most bytes; the loudest sample that was heard: $(loudest "$out/sound.wav") of 32767"
+    ((10 * $(number "$out/receiver.log" open-audio opened) >= 9 * $(number "$out/sender.log" seal-audio sealed))) ||
+      fail "$call: too few of the packets were opened, see $out"
+    (($(number "$out/relay.log" guard-audio dropped) == 0)) || fail "$call: the relay dropped packets, see $out/relay.log"
+    case $call in
+      dtx) ((most - least > 20)) || fail "with DTX the packets have one size, so the check of STEADY proves nothing" ;;
+      muted) (($(loudest "$out/sound.wav") < 10)) || fail "a muted sender is heard: $out/sound.wav" ;;
+      # The counter in the SFrame header gets a byte longer at 256.
+      steady) ((most - least <= 2)) || fail "the packets of a steady sender have $least to $most bytes" ;;
+    esac
+  done
+
+  out=$whole/dtx
+  CAPTURE=$out/relay OUT=$out/played-without-key play "$out/played-without-key.log" env -u KEYS "$from/replay.sh"
+  CAPTURE=$out/relay OUT=$out/played-with-key play "$out/played-with-key.log" env KEYS="$work/keys-dtx" "$from/replay.sh"
+  CAPTURE=$out/unsealed play "$out/unsealed.log" env -u KEYS "$from/unsealed.sh"
+  CAPTURE=$out/unsealed OUT=$out/played-unsealed play "$out/played-unsealed.log" env -u KEYS "$from/replay.sh"
+  search_plain audio "$out/played-with-key/audio.bin"
+  compare_sound "$out/sound.wav" "$out/played-with-key/sound.wav"
+  say "   listen to $out/sound.wav"
+}
+declare -A settings_of=([dtx]="" [muted]="MUTE=yes" [steady]="STEADY=yes")
+at_least_bytes() { [ -s "$1" ] && (($(wc -c <"$1") >= $2)); }
+# The least and the greatest size of the packets in a capture (RFC 4571: two bytes of length before each).
+packet_sizes() {
+  od -An -v -w1 -tu1 "$1" | awk 'skip { skip--; next } !half { high = $1; half = 1; next }
+    { half = 0; skip = size = high * 256 + $1; if (!n++ || size < least) least = size; if (size > most) most = size }
+    END { print least + 0, most + 0 }'
+}
+loudest() { # the greatest sample of a WAV file with 16 bits
+  od -An -v -w2 -j 44 -td2 "$1" | awk '{ a = $1 < 0 ? -$1 : $1; if (a > most) most = a } END { print most + 0 }'
+}
