@@ -24,12 +24,16 @@ until_true() {
 }
 holds() { grep -qsF -- "$2" "$1"; } # holds FILE WORDS
 
-identities() { # identities NAME...: an authority, and a participant each
-  local who
-  { gst-mls ca new --name Clinic --out "$work/$graph-ca" && for who; do
+certify() { # certify NAME...: an authority, and an identity for each; who is called recorder is one
+  local who role
+  gst-mls ca new --name Clinic --out "$work/$graph-ca" >"$out/identities.log" || die "gst-mls made no authority"
+  for who; do
+    role=participant
+    [ "$who" != recorder ] || role=recorder
     rm -rf "${work:?}/$who"
-    gst-mls identity new --ca "$work/$graph-ca" --role participant --id "$who" --out "$work/$who"
-  done; } >"$out/identities.log" || die "gst-mls made no identities, see $out/identities.log"
+    gst-mls identity new --ca "$work/$graph-ca" --role $role --id "$who" --out "$work/$who" >>"$out/identities.log" ||
+      die "gst-mls made no identity for the $who, see $out/identities.log"
+  done
 }
 
 # Two people write to each other, and one sends a photo. Both must arrive as they were sent, and stand nowhere in what
@@ -43,7 +47,7 @@ run_messages() {
   local question="Where does it hurt, and since when?" answer="Since Monday, on the left side."
   say
   say "── messages: a clinician and a patient write to each other, the patient sends a photo"
-  identities clinician patient
+  certify clinician patient
   mkfifo "$work/clinician.say" "$work/patient.say"
   gst-launch-1.0 videotestsrc num-buffers=1 pattern=snow ! video/x-raw,width=640,height=360 ! jpegenc \
     ! filesink location="$photo" >"$out/photo.log" 2>&1 || die "no photo, see $out/photo.log"
@@ -148,4 +152,114 @@ packet_sizes() {
 }
 loudest() { # the greatest sample of a WAV file with 16 bits
   od -An -v -w2 -j 44 -td2 "$1" | awk '{ a = $1 < 0 ? -$1 : $1; if (a > most) most = a } END { print most + 0 }'
+}
+
+# A room whose recordings nobody opens alone. A guest agreed to `recorded` and to nothing weaker, so the guest's endpoint sends
+# nothing and says so; the others accept `escrow` and are recorded. One custodian opens nothing, two do.
+run_escrow() {
+  graph=escrow
+  out=$target/demo/escrow
+  rm -rf "$out"
+  mkdir -p "$out"/{clinician,patient,guest,recorder,approvals,opened,played}
+  local length=$1 from=$root/pipelines relay clinician patient guest recorder posture recording video audio likeness
+  local PORT
+  PORT=$(free_ports 50)
+  say
+  say "── escrow: a clinician, a patient, a guest and a recorder; 2 of 3 custodians open the recording; UDP ports $PORT to $((PORT + 49))"
+  certify clinician patient guest recorder
+  prepare_escrow
+
+  start relay env PORT="$PORT" "$from/room/relay.sh"
+  relay=$started
+  wait_for_port "$PORT" "$relay" relay
+  member clinician "$PORT" "$from/room/participant.sh" CREATE=yes POLICY="$work/escrow-policy.json" ACCEPT=escrow SPEECH="$SPEECH"
+  clinician=$started
+  all_in 0 clinician
+  member patient $((PORT + 10)) "$from/room/participant.sh" ACCEPT=escrow
+  patient=$started
+  all_in 1 clinician patient
+  member guest $((PORT + 20)) "$from/room/participant.sh" ACCEPT=recorded
+  guest=$started
+  all_in 2 clinician patient guest
+  member recorder $((PORT + 30)) "$from/recording/recorder.sh" ACCEPT=escrow KEYS="$work/escrow-keys" AUDIT="$out/audit" \
+    CONSENT="$from/recording/consent.json"
+  recorder=$started
+  all_in 3 clinician patient guest recorder
+  gst-mls room set-recording on --socket "$work/clinician.socket" >"$out/set-recording.log" 2>&1 ||
+    fail "gst-mls room set-recording on: $(cat "$out/set-recording.log")"
+  all_in 4 clinician patient guest recorder
+  until_true 30 "the recorder did not start" holds "$out/recorder.log" compliance-started || true
+  sleep "$length"
+  posture=$(gst-mls posture verify "$out/clinician/posture.json" --ca "$work/clinician/ca.pem" --room consultation 2>&1) ||
+    fail "the clinician's posture report: $posture"
+  say "   the clinician's signed posture report is genuine, and says:"
+  sed -nE '/^(Can servers|Claim|Recording  |.*custodians|.*2 of 3)/s/^/      /p' <<<"$posture"
+  grep -qiE "2 of 3" <<<"$posture" || fail "the posture report does not say that 2 of 3 custodians open recordings"
+  finish "$guest" guest
+  finish "$clinician" clinician
+  finish "$patient" patient
+  finish "$recorder" recorder
+  finish "$relay" relay
+
+  say "   sealed: $(number "$out/clinician.log" seal-video sealed) pictures of the clinician, who accepts escrow;" \
+    "$(number "$out/patient.log" seal-video sealed) of the patient, too; $(number "$out/guest.log" seal-video sealed) of the guest," \
+    "who accepts recorded"
+  (($(number "$out/clinician.log" seal-video sealed) > 0)) || fail "the clinician sent nothing"
+  holds "$out/guest.log" sframeenc-stats && (($(number "$out/guest.log" seal-video sealed) == 0)) || fail "the guest sent under a claim that it does not accept"
+  holds "$out/guest.log" mls-not-accepted || fail "the guest's endpoint does not say why it sends nothing"
+
+  recording=$(find "$out/recorder/recordings" -mindepth 1 -maxdepth 1)
+  gst-compliance verify "$recording" >"$out/verify.log" 2>&1 || fail "the recording does not verify, see $out/verify.log"
+  say "   the recording: $(head -n 1 "$out/verify.log")"
+  video=$(sed -nE 's/^ *track ([0-9]+) +video.*/\1/p' "$out/verify.log" | head -n 1)
+  ask
+  approve 1
+  if open_approved; then fail "one custodian opened the recording"; else say "   with one approval: $(tail -n 1 "$out/open.log")"; fi
+  [ -z "$(find "$out/opened" -type f)" ] || fail "one approval left something in $out/opened"
+  approve 3
+  open_approved || fail "two custodians could not open the recording, see $out/open.log"
+  # The patient's ticks are no speech: one of the two sounds is the clinician's.
+  for audio in $(sed -nE 's/^ *track ([0-9]+) +audio.*/\1/p' "$out/verify.log"); do
+    OPENED=$out/opened IDENTITY=$work/once.txt VIDEO=$video AUDIO=$audio OUT=$out/played \
+      play "$out/played.log" "$from/escrow/playback.sh"
+    likeness=$(alike "$out/played/sound.wav")
+    ! at_least "$likeness" || break
+  done
+  say "   with two of three, played to the one who asked: $(pictures "$out/played") pictures, likeness to the spoken words $likeness"
+  (($(pictures "$out/played") > 0)) || fail "what the custodians opened plays no picture, see $out/played.log"
+  at_least "$likeness" || fail "what the custodians opened does not sound like what was said, see $out/played.log"
+  say "   look at $out/played/picture-001.jpg"
+}
+# What an organisation does beforehand: three custodians, each with a key of their own; keys that are dealt to them; the policy.
+prepare_escrow() {
+  local who fingerprint reference ca
+  say "2 of 3" >"$work/custodians"
+  for who in 1 2 3; do
+    (umask 077; age-keygen -o "$work/custodian-$who.txt" 2>/dev/null)
+    gst-compliance keys custodian --identity "$work/custodian-$who.txt" --person "custodian-$who" >>"$work/custodians" ||
+      die "gst-compliance made no line for custodian $who"
+  done
+  gst-compliance keys prepare --escrow "$work/custodians" --count 1 --dealer-key "$work/escrow-dealer.key" --out "$work/escrow-keys" \
+    >"$out/keys.log" || die "gst-compliance made no keys, see $out/keys.log"
+  fingerprint=$(sed -nE 's/.*"fingerprint": "([0-9a-f]{64})".*/\1/p' "$out/keys.log")
+  reference=$(gst-compliance consent "$root/pipelines/recording/consent.json") || die "the consent does not permit recording"
+  ca=$(gst-mls fingerprint "$work/$graph-ca/ca.pem" | grep -oE '[0-9a-f]{64}' | head -n 1)
+  sed -e "s/ROOT/$ca/" -e "s/CUSTODIANS/$fingerprint/" -e "s/REFERENCE/$reference/" "$root/pipelines/escrow/policy.json" \
+    >"$work/escrow-policy.json"
+}
+ask() {
+  rm -f "$work/once.txt" "$work/once-station.key"
+  (umask 077; age-keygen -o "$work/once.txt" 2>/dev/null)
+  gst-compliance request "$recording" --audit-log "$out/audit" --requester reader-1 --reason "demonstration" --ticket D-1 \
+    --for "$(age-keygen -y "$work/once.txt")" --expires 1h --station-key "$work/once-station.key" --out "$out/request.json" \
+    >"$out/request.log" 2>&1 || fail "nothing could be asked for, see $out/request.log"
+}
+approve() { # approve CUSTODIAN
+  gst-compliance approve "$out/request.json" --identity "$work/custodian-$1.txt" --log "$(cat "$out/audit/vkey")" \
+    --custodians "$work/custodians" --out "$out/approvals/$1.json" >"$out/approve-$1.log" 2>&1 ||
+    fail "custodian $1 could not approve, see $out/approve-$1.log"
+}
+open_approved() {
+  gst-compliance open "$recording" --approvals "$out/approvals" --station-key "$work/once-station.key" \
+    --custodians "$work/custodians" --audit-log "$out/audit" --out "$out/opened" >"$out/open.log" 2>&1
 }
