@@ -58,15 +58,17 @@ run_messages() {
   member patient 0 "$from/person.sh" SAY="$work/patient.say" NAME="Anna" PHOTO="$photo"
   patient=$started
   all_in 1 clinician patient
-  printf '%s' "$question" >"$work/clinician.say"
+  # Open for both ways, so that this waits for nobody, should the reader be gone.
+  printf '%s' "$question" 1<>"$work/clinician.say"
   until_true 30 "the patient did not get the clinician's words" holds "$out/patient/messages.txt" "$question" || true
-  printf '%s' "$answer" >"$work/patient.say"
+  printf '%s' "$answer" 1<>"$work/patient.say"
   until_true 30 "the clinician did not get the patient's words" holds "$out/clinician/messages.txt" "$answer" || true
   until_true 30 "the clinician did not get the photo as it was sent" cmp -s "$photo" "$out/clinician/photo-000.jpg" || true
   say "   the patient read: $(cat "$out/patient/messages.txt")"
   say "   the clinician read: $(cat "$out/clinician/messages.txt"); and got a photo of $(wc -c <"$out/clinician/photo-000.jpg") bytes"
   # SQLite keeps the newest records in a second file.
   cat "$log"* >"$out/carried"
+  at_least_bytes "$out/carried" "$(wc -c <"$photo")" || fail "what carries the room is smaller than the photo: $out/carried"
   finish "$patient" patient
   finish "$clinician" clinician
 
@@ -262,4 +264,66 @@ approve() { # approve CUSTODIAN
 open_approved() {
   gst-compliance open "$recording" --approvals "$out/approvals" --station-key "$work/once-station.key" \
     --custodians "$work/custodians" --audit-log "$out/audit" --out "$out/opened" >"$out/open.log" 2>&1
+}
+
+# What a recogniser on the sender's machine understands is read by the receiver, in a file and in the picture, and by no relay.
+run_captions() {
+  graph=captions
+  out=$target/demo/captions
+  rm -rf "$out"
+  mkdir -p "$out"/{relay,unsealed,played-with-key}
+  local from=$root/pipelines/captions relay receiver sender stream sealed opened words speech=$work/captions.wav with without
+  local said=("I have a headache." "Since Monday." "Mostly in the evening." "Take one tablet today.") captions=() understood
+  local -x PORT
+  PORT=$(free_ports 20)
+  say
+  say "── captions: speech is recognised at the sender, its words are sealed as a text track; UDP ports $PORT to $((PORT + 19))"
+  gst-inspect-1.0 pocketsphinx >/dev/null 2>&1 || die "no GStreamer element pocketsphinx; run scripts/setup run"
+  espeak-ng -m -w "$speech" "<speak><break time=\"600ms\"/>$(printf '%s<break time="900ms"/>' "${said[@]}")</speak>"
+
+  CAPTURE=$out/relay start relay env -u KEYS "$root/pipelines/relay.sh"
+  relay=$started
+  OUT=$out WINDOW=$window start receiver "$from/receiver.sh"
+  receiver=$started
+  wait_for_port "$PORT" "$relay" relay
+  wait_for_port $((PORT + 10)) "$receiver" receiver
+  start sender env SPEECH="$speech" "$from/sender.sh"
+  sender=$started
+  until_true 90 "the receiver did not get the last words" holds "$out/captions.txt" "take one tablet today" || true
+  until_true 30 "no words stand in the receiver's picture" lettered "$out/picture.png" pngdec || true
+  finish "$sender" sender
+  finish "$relay" relay
+  finish "$receiver" receiver
+
+  # A recogniser may miss something; what it understood must arrive, and be most of what was said.
+  mapfile -t captions <"$out/captions.txt"
+  understood=$(grep -c "final=(boolean)true, .*hypothesis=(string)." "$out/sender.log" || true)
+  say "   said: ${said[*]}"
+  say "   the receiver read: $(printf '%s, ' "${captions[@]}")"
+  ((understood >= 3)) || fail "the recogniser understood $understood of ${#said[@]} sentences"
+  ((${#captions[@]} == understood)) || fail "of $understood captions ${#captions[@]} arrived: $out/captions.txt"
+  for stream in video text; do
+    sealed=$(number "$out/sender.log" "seal-$stream" sealed) opened=$(number "$out/receiver.log" "open-$stream" opened)
+    say "   $stream: $sealed sealed, $opened opened"
+    ((sealed > 0 && opened * 10 >= sealed * 9)) || fail "only $opened of $sealed sealed $stream frames were opened"
+  done
+
+  CAPTURE=$out/relay OUT=$out/played-with-key play "$out/played-with-key.log" "$from/replay.sh"
+  CAPTURE=$out/unsealed CAPTIONS=$out/captions.txt play "$out/unsealed.log" "$from/unsealed.sh"
+  cmp -s "$out/captions.txt" "$out/played-with-key/captions.txt" || fail "the relay's capture has not all captions, so it proves nothing"
+  for words in "${captions[@]}"; do
+    grep -qiF -- "$words" <<<"${said[*]//./}" || fail "'$words' was not said"
+    ! holds "$out/relay/audio.rtp" "$words" || fail "'$words' stands in the relay's capture in clear"
+    holds "$out/unsealed/audio.rtp" "$words" || fail "'$words' is not found in the control, so the search proves nothing"
+  done
+  say "   the words stand nowhere in the relay's capture, which has all of them with the key; in the control they are found"
+  (($(pictures "$out/played-with-key") > 0)) || fail "the capture's video cannot be played with the key: $out/played-with-key.log"
+  lettered "$out/picture.png" pngdec || fail "no words stand in the receiver's picture: $out/picture.png"
+  ! lettered "$(find "$out/played-with-key" -name 'picture-*.jpg' | sort | tail -n 1)" jpegdec ||
+    fail "the video has something white in it without captions, too, so that looking for words in the picture proves nothing"
+  say "   look at $out/picture.png"
+}
+lettered() { # lettered PICTURE DECODER: is anything in it white? The sender's picture is dark.
+  [ -s "$1" ] && gst-launch-1.0 -q filesrc location="$1" ! "$2" ! videoconvert ! video/x-raw,format=GRAY8 \
+    ! filesink location="$work/grey" >/dev/null 2>&1 && [ "$(LC_ALL=C tr -cd '\346-\377' <"$work/grey" | wc -c)" -gt 50 ]
 }
