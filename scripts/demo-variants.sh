@@ -327,3 +327,16 @@ lettered() { # lettered PICTURE DECODER: is anything in it white? The sender's p
   [ -s "$1" ] && gst-launch-1.0 -q filesrc location="$1" ! "$2" ! videoconvert ! video/x-raw,format=GRAY8 \
     ! filesink location="$work/grey" >/dev/null 2>&1 && [ "$(LC_ALL=C tr -cd '\346-\377' <"$work/grey" | wc -c)" -gt 50 ]
 }
+
+# After the graph `recording`: one track alone, of which the log then says that it was the only one.
+play_one_track() {
+  local track
+  mkdir -p "$out/one-track"
+  track=$(sed -nE 's/^ *track ([0-9]+) +video.*/\1/p' "$out/verify.log" | tail -n 1)
+  RECORDING=${made[0]} IDENTITY=$work/reader.txt AUDIT=$out/audit READER=reader-1 REASON="demonstration" TICKET=D-3 \
+    VIDEO=$track OUT=$out/one-track play "$out/one-track.log" "$root/pipelines/recording/playback.sh"
+  say "   track $track alone: $(pictures "$out/one-track") pictures; the log: $(gst-compliance audit show "$out/audit" --last 1 | tail -n 1)"
+  (($(pictures "$out/one-track") > 0)) || fail "track $track alone plays no picture, see $out/one-track.log"
+  [ ! -e "$out/one-track/sound.wav" ] || fail "with a video track alone there is sound: $out/one-track/sound.wav"
+  (($(number "$out/one-track.log" recording tracks) == 1)) || fail "more than track $track was opened, see $out/one-track.log"
+}
