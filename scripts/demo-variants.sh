@@ -167,7 +167,8 @@ run_escrow() {
   local PORT
   PORT=$(free_ports 50)
   say
-  say "── escrow: a clinician, a patient, a guest and a recorder; 2 of 3 custodians open the recording; UDP ports $PORT to $((PORT + 49))"
+  say "── escrow: a clinician, a patient, a guest and a recorder; 2 of 3 custodians open the recording; UDP ports $PORT to" \
+    "$((PORT + 49))"
   certify clinician patient guest recorder
   prepare_escrow
 

@@ -245,13 +245,13 @@ impl MsgSrc {
         match item {
             Item::Said(said) => self.push(element, pad, &said),
             Item::Event(event) => {
-                self.begin(element, pad);
+                self.begin(pad);
                 pad.push_event(event);
             }
         }
     }
 
-    fn begin(&self, element: &MlsKeyring, pad: &gst::Pad) {
+    fn begin(&self, pad: &gst::Pad) {
         if lock(&self.caps).is_some() {
             return;
         }
@@ -272,7 +272,7 @@ impl MsgSrc {
         if !pad.peer_query_accept_caps(&caps) {
             return;
         }
-        self.begin(element, pad);
+        self.begin(pad);
         let before = lock(&self.caps).replace(caps.clone());
         if before.as_ref() != Some(&caps) {
             pad.push_event(gst::event::Caps::new(&caps));
