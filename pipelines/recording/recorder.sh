@@ -10,6 +10,7 @@
 #   AUDIT    folder of the audit log
 #   RELAY, ROOM, LOG, DELIVERY, SOCKET   as in participant.sh
 #   PORT     first of this recorder's 20 UDP ports, see relay.sh   (default 5030)
+#   ACCEPT   weakest claim of the room: recorded, escrow           (default recorded)
 set -eu
 : "${ME:?folder of the identity, see README}" "${OUT:?folder for the recordings}" "${KEYS:?folder of key bundles}"
 : "${CONSENT:?file with the consent}" "${AUDIT:?folder of the audit log}"
@@ -23,7 +24,7 @@ audio="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload
 # A pad of rtpbin comes with its first packet; gst-launch-1.0 links it then, to the capsfilter that takes it. With plain caps in
 # place of the capsfilter it would make one itself, and two pads that come at once could both stay unlinked.
 exec gst-launch-1.0 -e -m \
-  mlskeyring name=room room="$ROOM" accept=recorded delivery="${DELIVERY:-sqlite:${LOG:-}}" \
+  mlskeyring name=room room="$ROOM" accept="${ACCEPT:-recorded}" delivery="${DELIVERY:-sqlite:${LOG:-}}" \
     certificate-file="$ME/cert.pem" private-key-file="$ME/key.pem" ca-file="$ME/ca.pem" \
     control-socket="${SOCKET:-$OUT/control}" posture-file="$OUT/posture.json" \
   compliancesink name=recorder location="$OUT/recordings" keys="$KEYS" consent-file="$CONSENT" audit-log="$AUDIT" \

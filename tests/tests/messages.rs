@@ -188,6 +188,29 @@ fn a_message_comes_with_its_sender_and_its_time_and_to_the_pad_that_takes_it() {
 }
 
 #[test]
+fn who_has_several_things_to_say_hears_the_others_too() {
+    let clinic = Clinic::new();
+    let anna = Party::start(&format!(
+        "{} appsrc name=chat format=time caps=\"text/x-raw,format=utf8\" ! anna.msg_sink_0 \
+         appsrc name=files format=time caps=\"application/pdf\" ! anna.msg_sink_1 \
+         anna.msg_src_0 ! text/x-raw ! fakesink name=texts sync=false async=false",
+        clinic.creator("anna", "")
+    ));
+    let heard = kept(&anna, "texts");
+    let ben = Party::start(&format!(
+        "{} appsrc name=chat format=time caps=\"text/x-raw,format=utf8\" ! ben.msg_sink_0",
+        clinic.keyring("ben", "")
+    ));
+    agree(&clinic, &[&anna.keyring("anna"), &ben.keyring("ben")], 2);
+    let buffer = gst::Buffer::from_slice(b"one");
+    let pushed = ben
+        .element("chat")
+        .emit_by_name::<gst::FlowReturn>("push-buffer", &[&buffer]);
+    assert_eq!(pushed, gst::FlowReturn::Ok);
+    until(&clinic, &[], "the text", || texts(&heard) == ["one"]);
+}
+
+#[test]
 fn who_waits_for_the_room_can_be_stopped_and_started_again() {
     let clinic = Clinic::new();
     // Nobody makes the room, so that it waits.

@@ -245,18 +245,19 @@ impl MsgSrc {
         match item {
             Item::Said(said) => self.push(element, pad, &said),
             Item::Event(event) => {
-                self.begin(element, pad);
+                self.begin(pad);
                 pad.push_event(event);
             }
         }
     }
 
-    fn begin(&self, element: &MlsKeyring, pad: &gst::Pad) {
+    fn begin(&self, pad: &gst::Pad) {
         if lock(&self.caps).is_some() {
             return;
         }
         *lock(&self.caps) = Some(gst::Caps::new_empty());
-        let id = pad.create_stream_id(element, Some(&pad.name()));
+        // Not `create_stream_id`: that is for elements with at most one sink pad, and this one has one for each thing to say.
+        let id = format!("{}/{}", gst::glib::uuid_string_random(), pad.name());
         let group = gst::GroupId::next();
         let start = gst::event::StreamStart::builder(&id)
             .flags(gst::StreamFlags::SPARSE)
@@ -271,7 +272,7 @@ impl MsgSrc {
         if !pad.peer_query_accept_caps(&caps) {
             return;
         }
-        self.begin(element, pad);
+        self.begin(pad);
         let before = lock(&self.caps).replace(caps.clone());
         if before.as_ref() != Some(&caps) {
             pad.push_event(gst::event::Caps::new(&caps));

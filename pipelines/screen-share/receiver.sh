@@ -1,0 +1,30 @@
+#!/bin/sh
+# Watches a shared screen: opens every access unit and decodes it, at the size at which it was shared.
+#
+#   KEYS    key file that holds the sender's KID
+#   OUT     folder that gets picture.png (the latest picture, twice a second)
+#   PORT    first UDP port, table in ../relay.sh   (default 5000)
+#   RELAY   host of the relay, for RTCP            (default 127.0.0.1)
+#   WINDOW  not empty: also show the screen in a window; needs a display
+set -eu
+: "${KEYS:?path of the key file, see README}" "${OUT:?folder for the decoded media}"
+PORT=${PORT:-5000} RELAY=${RELAY:-127.0.0.1}
+
+set --
+[ -z "${WINDOW:-}" ] || set -- pictures. ! queue ! videoconvert ! autovideosink
+
+# buffer-size: a keyframe of this size is some hundred packets at once, more than a socket holds by default.
+# rtcp-fb-nack-pli: without it rtpbin does not send the decoder's wish for a keyframe.
+# A pad of rtpbin comes with its first packet; gst-launch-1.0 links it then, to the capsfilter that takes it. With plain caps in
+# place of the capsfilter it would make one itself, and two pads that come at once could both stay unlinked.
+exec gst-launch-1.0 -e -m rtpbin name=rtp \
+  udpsrc port=$((PORT + 10)) buffer-size=2000000 \
+    caps="application/x-rtp,media=video,clock-rate=90000,encoding-name=H264,payload=96,a-sframe=(string)\"\",rtcp-fb-nack-pli=(boolean)true" \
+    ! rtp.recv_rtp_sink_0 \
+  udpsrc port=$((PORT + 11)) ! rtp.recv_rtcp_sink_0 \
+  rtp.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 12)) sync=false async=false \
+  rtp. ! capsfilter caps=application/x-rtp,media=video ! rtpsframedepay \
+    ! sframedec name=open-video key-file="$KEYS" ! h264parse ! avdec_h264 ! tee name=pictures \
+  pictures. ! queue ! videoconvert ! videorate ! video/x-raw,framerate=2/1 \
+    ! pngenc compression-level=1 ! multifilesink location="$OUT/picture.png" \
+  "$@"
