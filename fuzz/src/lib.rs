@@ -3,6 +3,7 @@
 //! `tests/tests/corpus.rs` (which includes these files) notices when the seeds no longer reach something.
 
 pub mod audit;
+pub mod breakglass;
 pub mod codec;
 pub mod depayloader;
 pub mod descriptor;

@@ -265,3 +265,20 @@ fn every_change_to_a_recording_s_manifest_is_noticed() {
     ];
     run("recording", fuzz::recording::run, &reached);
 }
+
+#[test]
+fn requests_and_decisions_of_anybody_are_nobody_s() {
+    let reached = [
+        "request",
+        "no request",
+        "decision",
+        "no decision",
+        "signed",
+        "forged",
+        "unreadable",
+        "custodians",
+        "recipients",
+        "no holders",
+    ];
+    run("breakglass", fuzz::breakglass::run, &reached);
+}
