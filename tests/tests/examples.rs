@@ -8,7 +8,7 @@
     reason = "a failing helper is a failing test"
 )]
 
-use gst_e2ee_tests::process::{Finished, Sandbox};
+use gst_e2ee_tests::process::{Finished, Sandbox, example};
 use gst_e2ee_tests::readme::{readme_command, root, shell, with_free_ports};
 use std::fs;
 use std::io::{Read, Write};
@@ -208,22 +208,7 @@ fn c_example_sends_nothing_before_it_may_use_its_own_keys_and_then_changes_them(
 #[test]
 fn rust_example_records_and_links_no_plugin() {
     let sandbox = Sandbox::new();
-    // A program of another package: cargo tells where it is.
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--quiet", "-p", "gst-e2ee-examples"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
-    let told = String::from_utf8(built.stdout).unwrap();
-    let (_, rest) = told.split_once("\"executable\":\"").unwrap();
-    let program = rest.split('"').next().unwrap();
-
+    let program = example("gst-e2ee-examples");
     let keys = sandbox.key_file("keys", KEYS);
     let record = |command: &mut Command| {
         let finished = sandbox.run(
@@ -236,14 +221,14 @@ fn rust_example_records_and_links_no_plugin() {
         assert_no_critical(&finished);
         finished
     };
-    let finished = record(&mut sandbox.command(program)).expect_success();
+    let finished = record(&mut sandbox.command(&program)).expect_success();
     let sealed = number(&finished.printed, "sealed");
     assert!(sealed >= 200, "{}", finished.printed);
     assert_eq!(number(&finished.printed, "opened"), sealed);
     assert_eq!(frames_in(&sandbox, "call.mkv", "audio_0"), sealed);
 
     // Without the folder there is no element: nothing was linked.
-    let mut bare = sandbox.command(program);
+    let mut bare = sandbox.command(&program);
     bare.env_remove("GST_PLUGIN_PATH")
         .env("GST_REGISTRY", sandbox.path("bare.bin"));
     record(&mut bare).expect_refusal(&["no element sframe", "GST_PLUGIN_PATH"]);
