@@ -28,6 +28,7 @@ use media::{Counts, Media};
 use signalling::Message;
 use std::error::Error;
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,8 +53,8 @@ struct Call {
     media: Media,
     signalling: UnixStream,
     events: Sender<Event>,
-    /// Epoch in which media was opened first.
-    first_epoch: Option<u64>,
+    /// First epoch in which both were in the room.
+    together: Option<u64>,
     renewed: bool,
     done: bool,
     other_done: bool,
@@ -104,7 +105,7 @@ impl Call {
             media,
             signalling,
             events,
-            first_epoch: None,
+            together: None,
             renewed: false,
             done: false,
             other_done: false,
@@ -206,7 +207,7 @@ impl Call {
     }
 
     /// Tells what the elements report, and fails by their errors.
-    fn hear(&self) -> Result<(), Box<dyn Error>> {
+    fn hear(&mut self) -> Result<(), Box<dyn Error>> {
         let bus = self.media.pipeline.bus().ok_or("no bus")?;
         while let Some(message) = bus.pop() {
             match message.view() {
@@ -217,7 +218,13 @@ impl Call {
                         .into_iter()
                         .find_map(|field| said.get::<String>(field).ok());
                     match said.name().as_str() {
-                        "mls-epoch-changed" => println!("epoch {}", said.get::<u64>("epoch")?),
+                        "mls-epoch-changed" => {
+                            let epoch = said.get::<u64>("epoch")?;
+                            println!("epoch {epoch}");
+                            if said.get::<u32>("members")? > 1 {
+                                self.together.get_or_insert(epoch);
+                            }
+                        }
                         name @ ("sframe-key-missing"
                         | "sframe-decrypt-failed"
                         | "mls-refused"
@@ -237,14 +244,16 @@ impl Call {
     /// Looks how far it is.
     fn progress(&mut self) -> Result<(), Box<dyn Error>> {
         let both = ["video", "audio"].map(|medium| self.media.counts(medium));
+        let Some(together) = self.together else {
+            return Ok(());
+        };
         if both.iter().any(|counts| counts.opened == 0) {
             return Ok(());
         }
-        let first = *self.first_epoch.get_or_insert(both[0].epoch.max(both[1].epoch));
         if self.host && !self.renewed {
             self.renewed = self.media.keyring.emit_by_name("update-key", &[]);
         }
-        let enough = |counts: &Counts| counts.epoch > first && counts.opened >= ENOUGH;
+        let enough = |counts: &Counts| counts.epoch > together && counts.opened >= ENOUGH;
         if !self.done && both.iter().all(enough) {
             self.done = true;
             self.say(&Message::Done)?;
@@ -269,6 +278,21 @@ impl Call {
             self.progress()?;
             if Instant::now() > end {
                 return Err(format!("no end after {limit:?}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the pipeline and hears the other end out: it may still be saying something when this one has enough.
+    fn stop(self, queue: &Receiver<Event>) -> Result<(), Box<dyn Error>> {
+        self.media.pipeline.set_state(gst::State::Null)?;
+        // The other end may have gone.
+        let _ = self.signalling.shutdown(Shutdown::Write);
+        let patience = Instant::now() + Duration::from_secs(5);
+        while let Some(left) = patience.checked_duration_since(Instant::now()) {
+            match queue.recv_timeout(left) {
+                Ok(Event::Heard(Ok(None) | Err(_))) | Err(_) => break,
+                Ok(_) => {}
             }
         }
         Ok(())
@@ -313,7 +337,7 @@ fn call(host: bool, path: &str, identity: &str, limit: Duration) -> Result<(), B
         let _ = call.say(&Message::Bye(error.to_string()));
     }
     call.tell();
-    call.media.pipeline.set_state(gst::State::Null)?;
+    call.stop(&queue)?;
     ran
 }
 
