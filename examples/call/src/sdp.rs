@@ -40,6 +40,7 @@ pub fn check(description: &SDPMessageRef) -> Result<(), String> {
 #[allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
 mod tests {
     use super::check;
+    use gst_webrtc::gst;
     use gst_webrtc::gst_sdp::SDPMessage;
 
     const HEAD: &str = "v=0\r\no=- 1 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n";
@@ -47,7 +48,7 @@ mod tests {
     const AUDIO: &str = "m=audio 9 UDP/TLS/RTP/SAVPF 97\r\na=rtpmap:97 OPUS/48000/2\r\n";
 
     fn checked(media: &[&str]) -> Result<(), String> {
-        gst_webrtc::gst::init().unwrap();
+        gst::init().unwrap();
         check(&SDPMessage::parse_buffer(format!("{HEAD}{}", media.concat()).as_bytes()).unwrap())
     }
 
