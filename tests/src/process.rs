@@ -67,6 +67,24 @@ fn with_plugins(command: &mut Command) -> &mut Command {
     command.env("GST_PLUGIN_PATH", plugins).env("PATH", path.unwrap())
 }
 
+/// The program of a package in `examples/`, built: cargo tells where it is.
+pub fn example(package: &str) -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--quiet", "-p", package])
+        .args(["--message-format", "json-render-diagnostics"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .output()
+        .unwrap();
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let told = String::from_utf8(built.stdout).unwrap();
+    let (_, rest) = told.split_once("\"executable\":\"").unwrap();
+    rest.split('"').next().unwrap().into()
+}
+
 /// A folder for one test, and an environment in which other processes keep everything there.
 pub struct Sandbox {
     dir: tempfile::TempDir,
@@ -221,8 +239,17 @@ impl Running {
 
     /// SIGINT, as Ctrl-C sends it.
     pub fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    /// SIGTERM, as a service manager sends it.
+    pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    fn signal(&self, name: &str) {
         let status = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
+            .args([name, &self.child.id().to_string()])
             .status();
         assert!(status.unwrap().success());
     }

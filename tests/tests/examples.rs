@@ -8,7 +8,7 @@
     reason = "a failing helper is a failing test"
 )]
 
-use gst_e2ee_tests::process::{Finished, Sandbox};
+use gst_e2ee_tests::process::{Finished, Sandbox, example};
 use gst_e2ee_tests::readme::{readme_command, root, shell, with_free_ports};
 use std::fs;
 use std::io::{Read, Write};
@@ -115,19 +115,19 @@ fn python_example_shows_figures_and_messages_as_openmetrics() {
 
 // C
 
-/// Builds it as its first comment says.
-fn build_c(sandbox: &Sandbox) -> PathBuf {
+/// Builds one as its first comment says.
+fn build_c(sandbox: &Sandbox, name: &str) -> PathBuf {
     let flags = Command::new("pkg-config")
         .args(["--cflags", "--libs", "gstreamer-1.0"])
         .output()
         .unwrap();
     assert!(flags.status.success(), "{flags:?}");
-    let program = sandbox.path("embed");
+    let program = sandbox.path(name);
     let mut compiler = sandbox.command("cc");
     compiler
         .args(["-Wall", "-Wextra", "-Werror", "-o"])
         .arg(&program)
-        .arg(root().join("examples/c/embed.c"));
+        .arg(root().join(format!("examples/c/{name}.c")));
     compiler.args(String::from_utf8(flags.stdout).unwrap().split_whitespace());
     sandbox.run("cc", &mut compiler).expect_success();
     program
@@ -136,7 +136,7 @@ fn build_c(sandbox: &Sandbox) -> PathBuf {
 #[test]
 fn c_example_seals_and_opens_and_reports_why_not() {
     let sandbox = Sandbox::new();
-    let program = build_c(&sandbox);
+    let program = build_c(&sandbox, "embed");
     let keys = sandbox.key_file("keys", KEYS);
     let run = |receiver: &Path| {
         let mut command = sandbox.command(&program);
@@ -157,27 +157,58 @@ fn c_example_seals_and_opens_and_reports_why_not() {
     run(Path::new("not-there")).expect_refusal(&["cannot read key-file not-there"]);
 }
 
+#[test]
+fn c_example_sends_nothing_before_it_may_use_its_own_keys_and_then_changes_them() {
+    let sandbox = Sandbox::new();
+    let program = build_c(&sandbox, "key_source");
+    let enter = sandbox.path("enter");
+    assert!(Command::new("mkfifo").arg(&enter).status().unwrap().success());
+    // Open for both ways, so that neither end waits for the other.
+    let mut enter = fs::File::options().read(true).write(true).open(enter).unwrap();
+    let [port] = with_free_ports(["port=5010".into()], &[5010]);
+    let port = port.strip_prefix("port=").unwrap();
+    let mut sender = sandbox.command(&program);
+    sender
+        .args(["127.0.0.1", port, "keys"])
+        .env("G_DEBUG", "fatal-criticals")
+        .stdin(enter.try_clone().unwrap());
+    let mut sender = sandbox.start("sender", &mut sender);
+    assert!(sender.wait_for_print(|printed| printed.contains("no key yet: nothing is sent")));
+
+    let mut receiver = sandbox.gst_launch(&format!(
+        "-e -m udpsrc port={port} \
+         caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96 \
+         ! rtpjitterbuffer ! rtpsframedepay ! sframedec key-file=keys ! multifilesink location=frame-%d"
+    ));
+    let mut receiver = sandbox.start("receiver", &mut receiver);
+    assert!(receiver.wait_for_print(|printed| printed.contains("Setting pipeline to PLAYING")));
+    enter.write_all(b"\n").unwrap();
+    let last = sandbox.path("frame-119");
+    assert!(receiver.wait_for(|| last.exists()), "{}", receiver.printed());
+    receiver.interrupt();
+    let receiver = receiver.finish().expect_success();
+    let sender = sender.finish().expect_success();
+    assert_no_critical(&sender);
+    assert_eq!(number(&sender.printed, "sealed"), 120);
+    assert!(number(&sender.printed, "dropped without a key:") > 0);
+    for said in ["opened=(guint64)120,", "no-key=(guint64)0,", "kid=(guint64)2,"] {
+        assert!(receiver.printed.contains(said), "{}", receiver.printed);
+    }
+
+    // A key file that is there already may be another sender's.
+    let mut again = sandbox.command(&program);
+    again.args(["127.0.0.1", port, "keys"]);
+    sandbox
+        .run("again", &mut again)
+        .expect_refusal(&["cannot write the keys to a new file keys"]);
+}
+
 // Rust
 
 #[test]
 fn rust_example_records_and_links_no_plugin() {
     let sandbox = Sandbox::new();
-    // A program of another package: cargo tells where it is.
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--quiet", "-p", "gst-e2ee-examples"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
-    let told = String::from_utf8(built.stdout).unwrap();
-    let (_, rest) = told.split_once("\"executable\":\"").unwrap();
-    let program = rest.split('"').next().unwrap();
-
+    let program = example("gst-e2ee-examples");
     let keys = sandbox.key_file("keys", KEYS);
     let record = |command: &mut Command| {
         let finished = sandbox.run(
@@ -190,14 +221,14 @@ fn rust_example_records_and_links_no_plugin() {
         assert_no_critical(&finished);
         finished
     };
-    let finished = record(&mut sandbox.command(program)).expect_success();
+    let finished = record(&mut sandbox.command(&program)).expect_success();
     let sealed = number(&finished.printed, "sealed");
     assert!(sealed >= 200, "{}", finished.printed);
     assert_eq!(number(&finished.printed, "opened"), sealed);
     assert_eq!(frames_in(&sandbox, "call.mkv", "audio_0"), sealed);
 
     // Without the folder there is no element: nothing was linked.
-    let mut bare = sandbox.command(program);
+    let mut bare = sandbox.command(&program);
     bare.env_remove("GST_PLUGIN_PATH")
         .env("GST_REGISTRY", sandbox.path("bare.bin"));
     record(&mut bare).expect_refusal(&["no element sframe", "GST_PLUGIN_PATH"]);
