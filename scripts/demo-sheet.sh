@@ -9,7 +9,7 @@ contact_sheet() {
     "patient|the patient sees|the clinician|not there yet"
     "interpreter|the interpreter sees|the clinician|not in the room"
     "relay|the relay, with no key|plays what it has kept|no picture"
-    "played|the recording: clinician|opened by a recipient|recording off"
+    "exported|the recording: clinician|exported by a recipient|recording off"
     "break-glass|the recording: patient|opened by 2 of 3 custodians|recording off"
   )
   local width=$((left + columns * (cell_width + gap))) height=$((top + ${#rows[@]} * (cell_height + gap)))
@@ -25,7 +25,7 @@ contact_sheet() {
       y=$((top + row * (cell_height + gap)))
       picture=$(picture_at "${rows[row]%%|*}" "$when")
       if [ -n "$picture" ]; then
-        cells+=(filesrc location="$picture" ! "${picture##*.}dec" ! videoconvert ! videoscale
+        cells+=(filesrc location="$picture" ! pngdec ! videoconvert ! videoscale
           ! "video/x-raw,width=$cell_width,height=$cell_height,pixel-aspect-ratio=1/1" ! imagefreeze num-buffers=1 ! "sheet.sink_$((++n))")
         places+=("sink_$n::xpos=$x" "sink_$n::ypos=$y" "sink_$n::zorder=$((n + 1))")
       else
@@ -49,21 +49,30 @@ label() { # label X Y SIZE WORDS
     draw-shadow=false draw-outline=false color=0xff202020 text="$4")
 }
 
-# picture_at WHO SECOND: the picture that was there at that time; nothing if there was none. What came live has its time
-# in the file's; in what was recorded there are two in each second from its start on, also where nothing was recorded.
+# picture_at WHO SECOND: the picture that was there at that time; nothing if there was none.
 picture_at() {
-  local number
+  local wall
+  wall=$(awk -v "s=$2" -v "b=$began" 'BEGIN { printf "%.2f", s + b }')
   case $1 in
     relay) find "$out/played-without-key" -name 'picture-*' | head -n 1 ;;
-    played | break-glass)
-      ! awk -v "s=$2" -v "on=${at[on]}" -v "off=${at[off]}" 'BEGIN { exit !(s < on || s > off) }' || return 0
-      number=$(awk -v "s=$2" -v "began=$began" -v "from=$(recording_began)" 'BEGIN { printf "%03d", (s + began - from) * 2 + 1 }')
-      find "$out/$1" -name "picture-$number.jpg"
+    exported | break-glass)
+      awk -v "folder=$out/$1" -v "at=$(awk -v "wall=$wall" -v "from=$(recording_began)" 'BEGIN { print wall - from }')" \
+        '$1 <= at && $1 > at - 2 { found = NR } END { if (found) printf "%s/picture-%05d.png\n", folder, found - 1 }' "$out/$1/times"
       ;;
-    *)
-      find "$out/$1" -name 'picture-*.png' -printf '%T@ %p\n' | sort -n |
-        awk -v "wall=$(awk -v "s=$2" -v "b=$began" 'BEGIN { printf "%.2f", s + b }')" '$1 <= wall && $1 > wall - 1.5 { found = $2 } END { if (found) print found }'
-      ;;
+    # Live: the file's time is the picture's.
+    *) find "$out/$1" -name 'picture-*.png' -printf '%T@ %p\n' | sort -n |
+      awk -v "at=$wall" '$1 <= at && $1 > at - 2 { found = $2 } END { if (found) print found }' ;;
   esac
 }
 recording_began() { sed -nE 's/.*"start":\{"time":([0-9]+)([0-9]{3})\}.*/\1.\2/p' "${made[0]}/manifest" | head -n 1; }
+
+# pictures_of MATROSKA PAD FOLDER: all pictures of a track, small, and when each is shown, in seconds: FOLDER/times.
+pictures_of() {
+  local log=$3.log
+  rm -f "$3"/picture-*
+  mkdir -p "$3"
+  play "$log" gst-launch-1.0 -v filesrc location="$1" ! matroskademux name=file file."$2" ! queue ! vp8dec ! videoconvert ! videoscale \
+    ! video/x-raw,width=320,height=180 ! identity name=shown silent=false ! pngenc ! multifilesink location="$3/picture-%05d.png"
+  sed -nE 's/.*shown: last-message = chain .* pts: ([0-9]+):([0-9]+):([0-9.]+),.*/\1 \2 \3/p' "$log" |
+    awk '{ print $1 * 3600 + $2 * 60 + $3 }' >"$3/times"
+}
