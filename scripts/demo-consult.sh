@@ -25,7 +25,7 @@ run_consult() {
   clinician=$started
   all_in 0 clinician
   tell "the clinician opened the room" clinician
-  member patient $((PORT + 10)) "$from/room/participant.sh" SPEECH="$work/answers.wav" CAPTION=patient PATTERN=pinwheel \
+  member patient $((PORT + 10)) "$from/room/participant.sh" SPEECH="$work/answers.wav" CAPTION=patient PATTERN=ball \
     WINDOW="$window" "${both[@]}"
   patient=$started
   all_in 1 clinician patient
@@ -47,8 +47,7 @@ run_consult() {
   mark joined "interpreter joins"
   tell "the interpreter joined" clinician patient interpreter recorder
   talk
-  posture
-  key_holders
+  cp "$out/clinician/posture.json" "$out/posture.json"
   finish "$interpreter" interpreter
   all_in 5 clinician patient recorder
   mark left "interpreter leaves"
@@ -65,7 +64,10 @@ run_consult() {
   mark end "end"
 
   say
-  say "   Frames:"
+  say "   Who could see it, by the clinician's signed report of $(awk -v a="${at[joined]}" -v b="${at[left]}" 'BEGIN { printf "%.0f", (a + b) / 2 }') s:"
+  key_holders
+  say
+  say "   Frames, from end to end:"
   local stream least_sealed=$((5 * length)) least_opened=$((2 * length)) least_epoch=6
   for stream in video audio; do
     sent clinician "$stream" "guard-a-$stream" patient:"$stream" interpreter:"$stream":4 recorder:a-"$stream"
@@ -75,14 +77,20 @@ run_consult() {
   least_sealed=$least_opened sent interpreter audio guard-c-audio clinician:interpreter:4 patient:interpreter:4 recorder:c-audio:4
   say
   say "   What the relay could see:"
+  relay_saw
   try_capture
   say
-  say "   The recording, and its log:"
+  say "   The recording and its log:"
   check_recording
-  afterwards
   say
-  say "   For whoever wants to look:"
+  say "   Opening it:"
+  afterwards
   contact_sheet
+  say
+  say "   To look at, in $out:"
+  say "      contact-sheet.png   who saw what, over time      report.html    the recording's report, for a compliance lead"
+  say "      posture.json        who held keys, signed        posture.txt    the same for people"
+  say "      export/             for the medical record       audit.txt      what the audit log says"
 }
 
 # Somebody asks, somebody answers, and what the interpreter says. Each lasts longer than the call.
@@ -106,11 +114,31 @@ talk() {
 }
 bytes() { du -sb --apparent-size "$1" | cut -f1; }
 
-# Who holds keys now, as the clinician's signed posture report says.
+# What the relay could read of what the clinician sent; it kept all of it.
+relay_saw() {
+  local stream rate kids
+  for stream in video:90000 audio:48000; do
+    rate=${stream#*:} stream=${stream%:*}
+    "$root/scripts/relay-sees" "$out/relay/$stream.rtp" "$rate" >"$out/relay/$stream.txt" 2>&1 ||
+      { fail "nothing can be read of the relay's capture: $(cat "$out/relay/$stream.txt")"; continue; }
+    kids=$(grep -c ^KID "$out/relay/$stream.txt" || true)
+    say "   of the clinician's $stream sizes, times, and $kids KIDs, one for each epoch: $(head -n 1 "$out/relay/$stream.txt")," \
+      "$(sed -n '2p;$p' "$out/relay/$stream.txt" | paste -sd'~' | sed 's/~/ … /')"
+    ((kids >= 5)) || fail "$kids KIDs were seen in the $stream, where the keys changed at each of 6 commits"
+  done
+}
+
+# Who held keys, as the posture report says that the clinician's endpoint signed while the interpreter was there.
 key_holders() {
-  cp "$out/clinician/posture.json" "$out/posture.json"
-  gst-mls posture verify "$out/posture.json" --ca "$work/clinician/ca.pem" --room consultation >"$out/posture.txt" || fail "no posture"
-  sed 's/^/      /' "$out/posture.txt"
+  gst-mls posture verify "$out/posture.json" --ca "$work/clinician/ca.pem" --room consultation >"$out/posture.txt" 2>&1 ||
+    { fail "the clinician's posture report does not verify, see $out/posture.txt"; return; }
+  awk '/^(GENUINE|Can servers|Who can|Claim|Recording  )/ { print "   " $0 }
+    /^  [0-9]/ { who = who comma $2 " (" $3 ")"; comma = ", " }
+    END { print "   Key holders                 " who }' "$out/posture.txt"
+  grep -q '^Claim *recorded' "$out/posture.txt" && grep -q '^Can servers see the media? *no' "$out/posture.txt" ||
+    fail "the posture report does not say recorded, and that servers see nothing: $out/posture.txt"
+  [ "$(awk '/^  [0-9]/ { print $2 }' "$out/posture.txt" | sort | paste -sd' ')" = "clinician interpreter patient recorder" ] ||
+    fail "the posture report does not name the four who held keys: $out/posture.txt"
 }
 
 # The same with a strict room: the recorder asks to be let in, everybody refuses it and says so, and the talk goes on.

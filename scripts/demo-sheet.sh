@@ -45,6 +45,7 @@ contact_sheet() {
     "${labels[@]}" ! sheet.sink_0 "${cells[@]}" >"$out/contact-sheet.log" 2>&1 || fail "there is no contact sheet, see $out/contact-sheet.log"
 }
 label() { # label X Y SIZE WORDS
+  [ -n "$4" ] || return 0
   labels+=(! textoverlay halignment=left valignment=top xpad="$1" ypad="$2" font-desc="DejaVu Sans $3px" auto-resize=false
     draw-shadow=false draw-outline=false color=0xff202020 text="$4")
 }

@@ -59,7 +59,7 @@ exec gst-launch-1.0 -e -m rtpbin name=rtp \
     control-socket="${SOCKET:-$OUT/control}" posture-file="$OUT/posture.json" \
   \
   videotestsrc is-live=true horizontal-speed=3 pattern="${PATTERN:-smpte}" ! video/x-raw,width=640,height=360,framerate=30/1 \
-    ! clockoverlay text="${CAPTION:-}" ! timeoverlay valignment=bottom \
+    ! clockoverlay text="${CAPTION:-}" shaded-background=true font-desc="Sans 24" ! timeoverlay valignment=bottom \
     ! vp8enc deadline=1 target-bitrate=800000 keyframe-max-dist=3000 \
     ! sframeenc name=seal-video ! rtpsframepay pt=96 ! rtp.send_rtp_sink_0 \
   rtp.send_rtp_src_0  ! udpsink host="$RELAY" port=$PORT \
