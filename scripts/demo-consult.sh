@@ -44,10 +44,10 @@ run_consult() {
   member interpreter $((PORT + 20)) "$from/consult/interpreter.sh" ACCEPT=recorded SPEECH="$work/translation.wav" PICTURES=picture-%03d.png
   interpreter=$started
   all_in 4 clinician patient recorder interpreter
-  mark joined "interpreter joins"
   tell "the interpreter joined" clinician patient interpreter recorder
+  mark joined "interpreter joins"
   talk
-  cp "$out/clinician/posture.json" "$out/posture.json"
+  keep_posture
   finish "$interpreter" interpreter
   all_in 5 clinician patient recorder
   mark left "interpreter leaves"
@@ -56,12 +56,12 @@ run_consult() {
   recording off 6 clinician patient recorder
   mark off "recording off"
   talk
+  mark end "end"
   # The recorder last: what it left out while recording was off is counted when all has come.
   finish "$clinician" clinician
   finish "$patient" patient
   finish "$recorder" recorder
   finish "$relay" relay
-  mark end "end"
 
   say
   say "   Who could see it, by the clinician's signed report of $(awk -v a="${at[joined]}" -v b="${at[left]}" 'BEGIN { printf "%.0f", (a + b) / 2 }') s:"
@@ -128,6 +128,15 @@ relay_saw() {
   done
 }
 
+# The clinician's posture report, which is gone when the clinician is: that of an epoch with the interpreter.
+keep_posture() {
+  local until=$((SECONDS + 60))
+  while ((SECONDS < until)); do
+    cp "$out/clinician/posture.json" "$out/posture.json"
+    ! grep -q 'interpreter' "$out/posture.json" || return 0
+    sleep 0.1
+  done
+}
 # Who held keys, as the posture report says that the clinician's endpoint signed while the interpreter was there.
 key_holders() {
   gst-mls posture verify "$out/posture.json" --ca "$work/clinician/ca.pem" --room consultation >"$out/posture.txt" 2>&1 ||
