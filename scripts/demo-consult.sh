@@ -142,11 +142,11 @@ key_holders() {
   gst-mls posture verify "$out/posture.json" --ca "$work/clinician/ca.pem" --room consultation >"$out/posture.txt" 2>&1 ||
     { fail "the clinician's posture report does not verify, see $out/posture.txt"; return; }
   awk '/^(GENUINE|Can servers|Who can|Claim|Recording  )/ { print "   " $0 }
-    /^  [0-9]/ { who = who comma $2 " (" $3 ")"; comma = ", " }
+    /^  [0-9]+ / { who = who comma $2 " (" $3 ")"; comma = ", " }
     END { print "   Key holders                 " who }' "$out/posture.txt"
   grep -q '^Claim *recorded' "$out/posture.txt" && grep -q '^Can servers see the media? *no' "$out/posture.txt" ||
     fail "the posture report does not say recorded, and that servers see nothing: $out/posture.txt"
-  [ "$(awk '/^  [0-9]/ { print $2 }' "$out/posture.txt" | sort | paste -sd' ')" = "clinician interpreter patient recorder" ] ||
+  [ "$(awk '/^  [0-9]+ / { print $2 }' "$out/posture.txt" | sort | paste -sd' ')" = "clinician interpreter patient recorder" ] ||
     fail "the posture report does not name the four who held keys: $out/posture.txt"
 }
 
