@@ -21,7 +21,7 @@ run_consult() {
   wait_for_port "$PORT" "$relay" relay
   began=${EPOCHREALTIME%.*}
   member clinician "$PORT" "$from/room/participant.sh" CREATE=yes POLICY="$work/policy.json" SPEECH="$work/questions.wav" \
-    CAPTION=clinician WINDOW="" "${both[@]}"
+    CAPTION=clinician KEYFRAMES=60 "${both[@]}"
   clinician=$started
   all_in 0 clinician
   tell "the clinician opened the room" clinician
@@ -122,7 +122,7 @@ relay_saw() {
     "$root/scripts/relay-sees" "$out/relay/$stream.rtp" "$rate" >"$out/relay/$stream.txt" 2>&1 ||
       { fail "nothing can be read of the relay's capture: $(cat "$out/relay/$stream.txt")"; continue; }
     kids=$(grep -c ^KID "$out/relay/$stream.txt" || true)
-    say "   of the clinician's $stream sizes, times, and $kids KIDs, one for each epoch: $(head -n 1 "$out/relay/$stream.txt")," \
+    say "   of the clinician's $stream sizes, times, and $kids KIDs, another at each change of keys: $(head -n 1 "$out/relay/$stream.txt")," \
       "$(sed -n '2p;$p' "$out/relay/$stream.txt" | paste -sd'~' | sed 's/~/ … /')"
     ((kids >= 5)) || fail "$kids KIDs were seen in the $stream, where the keys changed at each of 6 commits"
   done

@@ -18,6 +18,8 @@ fi
 video="application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96,a-sframe=(string)\"\",rtcp-fb-nack-pli=(boolean)true"
 audio="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=97,a-sframe=(string)\"\""
 
+# It sends no RTCP: rtpbin now and then keeps the EOS from its RTCP sink, and who is then stopped the hard way does not leave
+# the room. So it cannot ask for a keyframe, and the clinician makes one every few seconds (KEYFRAMES of participant.sh).
 # One rtpbin for each person: pads of one that differ in nothing but their person could be linked the wrong way round.
 # A pad of rtpbin comes with its first packet; gst-launch-1.0 links it then, to the capsfilter that takes it. With plain caps in
 # place of the capsfilter it would make one itself, and two pads that come at once could both stay unlinked.
@@ -29,12 +31,10 @@ exec gst-launch-1.0 -e -m \
   rtpbin name=own \
   "$@" ! audioconvert ! audioresample ! opusenc ! sframeenc name=seal-audio ! rtpsframepay pt=97 ! own.send_rtp_sink_0 \
   own.send_rtp_src_0  ! udpsink host="$RELAY" port=$((PORT + 2)) \
-  own.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 3)) sync=false async=false \
   \
   rtpbin name=clinician \
   udpsrc port=$((PORT + 4)) caps="$video" ! clinician.recv_rtp_sink_0  udpsrc port=$((PORT + 5)) ! clinician.recv_rtcp_sink_0 \
   udpsrc port=$((PORT + 6)) caps="$audio" ! clinician.recv_rtp_sink_1  udpsrc port=$((PORT + 7)) ! clinician.recv_rtcp_sink_1 \
-  clinician.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 1)) sync=false async=false \
   clinician. ! capsfilter caps=application/x-rtp,media=video ! rtpsframedepay name=join-video ! sframedec name=open-video ! vp8dec \
     ! videoconvert ! videorate ! video/x-raw,framerate=2/1 ! pngenc ! multifilesink async=false location="$OUT/${PICTURES:-picture.png}" \
   clinician. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay name=join-audio ! sframedec name=open-audio \

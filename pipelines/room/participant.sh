@@ -16,6 +16,7 @@
 #   ACCEPT  weakest claim under which to send: strict, recorded, escrow (default strict)
 #   SPEECH  WAV file to send                                         (default: a ticking tone)
 #   PATTERN, CAPTION   test picture to send, and what stands in it   (default smpte, only the time)
+#   KEYFRAMES  at the latest a keyframe after so many frames          (default 3000: who needs one asks for it)
 #   PICTURES  name of the files with pictures; picture-%03d.png keeps all of them (default picture.png)
 #   INTERPRETER  not empty: the room has an interpreter (../consult/interpreter.sh), who is heard into OUT/interpreter.wav
 #   SAY     FIFO (mkfifo): each write to it is said to the room, and what the others say is appended to OUT/messages.txt
@@ -60,7 +61,7 @@ exec gst-launch-1.0 -e -m rtpbin name=rtp \
   \
   videotestsrc is-live=true horizontal-speed=3 pattern="${PATTERN:-smpte}" ! video/x-raw,width=640,height=360,framerate=30/1 \
     ! clockoverlay text="${CAPTION:-}" shaded-background=true font-desc="Sans 24" ! timeoverlay valignment=bottom \
-    ! vp8enc deadline=1 target-bitrate=800000 keyframe-max-dist=3000 \
+    ! vp8enc deadline=1 target-bitrate=800000 keyframe-max-dist="${KEYFRAMES:-3000}" \
     ! sframeenc name=seal-video ! rtpsframepay pt=96 ! rtp.send_rtp_sink_0 \
   rtp.send_rtp_src_0  ! udpsink host="$RELAY" port=$PORT \
   rtp.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 1)) sync=false async=false \
