@@ -5,8 +5,8 @@
 contact_sheet() {
   local columns=8 cell_width=216 cell_height=122 left=230 top=96 gap=6 column row x y when picture n=0 file=$out/contact-sheet.png
   local labels=() cells=() places=() rows=(
-    "clinician|the clinician sees|the patient|not in the room"
-    "patient|the patient sees|the clinician|not in the room"
+    "clinician|the clinician sees|the patient|no new picture"
+    "patient|the patient sees|the clinician|no new picture"
     "interpreter|the interpreter sees|the clinician|not in the room"
     "relay|the relay, with no key|plays what it has kept|no picture"
     "exported|the recording: clinician|exported by a recipient|recording off"
