@@ -1,4 +1,4 @@
-# The first graph of scripts/demo, which sources this: a room, pipelines/room.
+# A graph of scripts/demo, which sources this: a room, pipelines/room; and what all rooms of the demo have in common.
 # shellcheck shell=bash disable=SC2034,SC2154
 
 # A clinician opens a room, a patient joins, both send and receive through a relay that is no member. A guest joins
@@ -6,20 +6,12 @@
 # at the end every frame that reached somebody is accounted for.
 run_room() {
   graph=room
-  local length=$1 from=$root/pipelines/room relay clinician patient guest who
-  out=$target/demo/room
-  rm -rf "$out"
-  mkdir -p "$out"/{relay,unsealed,played-without-key,played-unsealed,clinician,patient,guest}
-  local PORT
-  PORT=$(free_ports 30)
+  local length=$1 from=$root/pipelines/room PORT relay clinician patient guest who step
   step=$(awk -v "s=$length" 'BEGIN { print s / 4 }')
-  say
+  new_room 30 relay unsealed played-without-key played-unsealed clinician patient guest
   say "── room: a clinician and a patient through a relay; a guest joins late and leaves; UDP ports $PORT to $((PORT + 29))"
 
-  # What an organisation does once: an authority, and an identity for each endpoint.
-  { gst-mls ca new --name Clinic --out "$work/ca" && for who in clinician patient guest; do
-    gst-mls identity new --ca "$work/ca" --role participant --id "$who" --out "$work/$who"
-  done; } >"$out/identities.log" || die "gst-mls made no identities, see $out/identities.log"
+  identities clinician patient guest
   say "   made on the spot: an authority and three identities, $(grep -c '^Fingerprint' "$out/identities.log") certificates"
 
   CAPTURE=$out/relay start relay env PORT="$PORT" "$from/relay.sh"
@@ -57,12 +49,36 @@ run_room() {
   finish "$patient" patient
   finish "$relay" relay
 
-  sent clinician a patient guest
-  sent patient b clinician
+  local stream least_sealed=$((10 * length)) least_opened=$((10 * length / 4)) least_epoch=3
+  for stream in video audio; do
+    sent clinician "$stream" "guard-a-$stream" patient:"$stream" guest:"$stream"
+    sent patient "$stream" "guard-b-$stream" clinician:"$stream"
+  done
   for who in clinician patient guest; do [ -s "$out/$who/picture.png" ] || fail "the $who decoded no picture"; done
   try_capture
   say "   look at $out/patient/picture.png"
   say "   listen to $out/patient/sound.wav"
+}
+
+new_room() { # new_room PORTS FOLDER...: empties $out and makes these in it; so many UDP ports from $PORT on are free
+  out=$target/demo/$graph last_code=""
+  rm -rf "$out"
+  PORT=$(free_ports "$1")
+  shift
+  mkdir -p "${@/#/$out/}"
+  say
+}
+# What an organisation does once: an authority, and an identity for each endpoint. Who is called recorder is one.
+identities() { # identities NAME...
+  local who role ca=$work/$graph-ca
+  gst-mls ca new --name Clinic --out "$ca" >"$out/identities.log" 2>&1 || die "gst-mls made no authority, see $out/identities.log"
+  for who in "$@"; do
+    role=participant
+    [ "$who" != recorder ] || role=recorder
+    rm -rf "${work:?}/$who"
+    gst-mls identity new --ca "$ca" --role "$role" --id "$who" --out "$work/$who" >>"$out/identities.log" 2>&1 ||
+      die "gst-mls made no identity for the $who, see $out/identities.log"
+  done
 }
 
 # member NAME PORT SCRIPT SETTING...: starts somebody's pipeline. Its drops, frame by frame, go to NAME.debug.
@@ -77,9 +93,9 @@ members_of() { awk '/^  [0-9]/ { printf "%s%s", comma, $2; comma = ", " }' <<<"$
 
 # all_in EPOCH WHO...: waits until all of them are ready in that epoch.
 all_in() {
-  local epoch=$1 tenth who found
+  local epoch=$1 until=$((SECONDS + 300)) who found
   shift
-  for ((tenth = 0; tenth < 200; tenth++)); do
+  while ((SECONDS < until)); do
     for who in "$@"; do
       found=$(epoch_of "$(status "$who")")
       if [ "${found%% *}" != "$epoch" ]; then sleep 0.1; continue 2; fi
@@ -130,30 +146,31 @@ posture() {
   grep -q '^Can servers see the media? *no' <<<"$verified" || fail "the posture report does not say that servers see nothing"
 }
 
-# sent FROM GUARD TO...: each frame that reached somebody was opened, or is of an epoch before that one joined.
+# sent FROM STREAM GUARD TO:NAME[:EPOCH]...: each frame that reached somebody was opened, or is of an epoch before that one
+# joined. NAME tells the elements there, join-NAME and open-NAME. How much must come: least_sealed, least_opened, and up to
+# which epoch: EPOCH, else least_epoch.
 sent() {
-  local from=$1 guard=$2 stream sealed passed dropped unsealed to arrived opened before lost epoch
-  shift 2
-  for stream in video audio; do
-    sealed=$(number "$out/$from.log" "seal-$stream" sealed)
-    unsealed=$(grep -c "<seal-$stream> Dropped a frame after [1-9]" "$out/$from.debug" || true)
-    passed=$(number "$out/relay.log" "guard-$guard-$stream" forwarded)
-    dropped=$(number "$out/relay.log" "guard-$guard-$stream" dropped)
-    say "   $stream of the $from: $sealed sealed, $unsealed left unsealed; relay: $passed packets passed, $dropped dropped"
-    ((sealed >= 10 * length)) || fail "only $sealed $stream frames of the $from were sealed in $length s"
-    ((unsealed == 0)) || fail "the $from had no key for $unsealed $stream frames, see $out/$from.debug"
-    ((passed >= sealed && dropped == 0)) || fail "the relay passed $passed $stream packets of the $from and dropped $dropped"
-    for to in "$@"; do
-      arrived=$(number "$out/$to.log" "join-$stream" frames)
-      opened=$(number "$out/$to.log" "open-$stream" opened)
-      epoch=$(number "$out/$to.log" "open-$stream" epoch)
-      before=$(from_before "$to" "$stream")
-      lost=$((arrived - opened - before))
-      say "      to the $to: $arrived arrived, $opened opened, $before from before it joined, $lost lost because of keys"
-      ((lost == 0)) || fail "$lost $stream frames of the $from were lost because of keys to the $to, see $out/$to.debug"
-      ((opened >= 10 * length / 4)) || fail "the $to opened only $opened $stream frames of the $from"
-      ((epoch >= 3)) || fail "the $to opened no $stream frame of the $from after the keys were renewed"
-    done
+  local from=$1 stream=$2 sealed passed dropped unsealed to name least arrived opened before lost epoch
+  sealed=$(number "$out/$from.log" "seal-$stream" sealed)
+  unsealed=$(grep -c "<seal-$stream> Dropped a frame after [1-9]" "$out/$from.debug" || true)
+  passed=$(number "$out/relay.log" "$3" forwarded)
+  dropped=$(number "$out/relay.log" "$3" dropped)
+  shift 3
+  say "   $stream of the $from: $sealed sealed, $unsealed left unsealed; relay: $passed packets passed, $dropped dropped"
+  ((sealed >= least_sealed)) || fail "only $sealed $stream frames of the $from were sealed in $length s"
+  ((unsealed == 0)) || fail "the $from had no key for $unsealed $stream frames, see $out/$from.debug"
+  ((passed >= sealed && dropped == 0)) || fail "the relay passed $passed $stream packets of the $from and dropped $dropped"
+  for to in "$@"; do
+    IFS=: read -r to name least <<<"$to"
+    arrived=$(number "$out/$to.log" "join-$name" frames)
+    opened=$(number "$out/$to.log" "open-$name" opened)
+    epoch=$(number "$out/$to.log" "open-$name" epoch)
+    before=$(from_before "$to" "$name")
+    lost=$((arrived - opened - before))
+    say "      to the $to: $arrived arrived, $opened opened, $before from before it joined, $lost lost because of keys"
+    ((lost == 0)) || fail "$lost $stream frames of the $from were lost because of keys to the $to, see $out/$to.debug"
+    ((opened >= least_opened)) || fail "the $to opened only $opened $stream frames of the $from"
+    ((epoch >= ${least:-$least_epoch})) || fail "the $to opened no $stream frame of the $from after the keys were renewed"
   done
 }
 # Frames of epochs in which this member was not in the room. The low four bits of a KID are its epoch's (RFC 9605 §5.2).

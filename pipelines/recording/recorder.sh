@@ -8,6 +8,7 @@
 #   KEYS     folder of key bundles, as `gst-compliance keys prepare` makes it
 #   CONSENT  the patient's consent, a FHIR R4 Consent in JSON
 #   AUDIT    folder of the audit log
+#   INTERPRETER  not empty: the room has an interpreter, whose voice is recorded, too
 #   RELAY, ROOM, LOG, DELIVERY, SOCKET   as in participant.sh
 #   PORT     first of this recorder's 20 UDP ports, see relay.sh   (default 5030)
 #   ACCEPT   weakest claim of the room: recorded, escrow           (default recorded)
@@ -18,6 +19,13 @@ PORT=${PORT:-5030} RELAY=${RELAY:-127.0.0.1} ROOM=${ROOM:-consultation}
 
 video="application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96,a-sframe=(string)\"\",rtcp-fb-nack-pli=(boolean)true"
 audio="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=97,a-sframe=(string)\"\""
+
+set --
+if [ -n "${INTERPRETER:-}" ]; then
+  set -- rtpbin name=c \
+    udpsrc port=$((PORT + 8)) caps="$audio" ! c.recv_rtp_sink_0  udpsrc port=$((PORT + 9)) ! c.recv_rtcp_sink_0 \
+    c. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay name=join-c-audio ! sframedec name=open-c-audio ! recorder.
+fi
 
 # A track for each stream: by video and audio of A, then of B; and one of what is said in the room. The recorder asks for a
 # keyframe where a track begins.
@@ -35,13 +43,14 @@ exec gst-launch-1.0 -e -m \
   udpsrc port=$((PORT + 2)) caps="$audio" ! a.recv_rtp_sink_1  udpsrc port=$((PORT + 3)) ! a.recv_rtcp_sink_1 \
   a.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 11)) sync=false async=false \
   a.send_rtcp_src_1 ! udpsink host="$RELAY" port=$((PORT + 13)) sync=false async=false \
-  a. ! capsfilter caps=application/x-rtp,media=video ! rtpsframedepay ! sframedec name=open-a-video ! recorder. \
-  a. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay ! sframedec name=open-a-audio ! recorder. \
+  a. ! capsfilter caps=application/x-rtp,media=video ! rtpsframedepay name=join-a-video ! sframedec name=open-a-video ! recorder. \
+  a. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay name=join-a-audio ! sframedec name=open-a-audio ! recorder. \
   \
   rtpbin name=b \
   udpsrc port=$((PORT + 4)) caps="$video" ! b.recv_rtp_sink_0  udpsrc port=$((PORT + 5)) ! b.recv_rtcp_sink_0 \
   udpsrc port=$((PORT + 6)) caps="$audio" ! b.recv_rtp_sink_1  udpsrc port=$((PORT + 7)) ! b.recv_rtcp_sink_1 \
   b.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 15)) sync=false async=false \
   b.send_rtcp_src_1 ! udpsink host="$RELAY" port=$((PORT + 17)) sync=false async=false \
-  b. ! capsfilter caps=application/x-rtp,media=video ! rtpsframedepay ! sframedec name=open-b-video ! recorder. \
-  b. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay ! sframedec name=open-b-audio ! recorder.
+  b. ! capsfilter caps=application/x-rtp,media=video ! rtpsframedepay name=join-b-video ! sframedec name=open-b-video ! recorder. \
+  b. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay name=join-b-audio ! sframedec name=open-b-audio ! recorder. \
+  "$@"

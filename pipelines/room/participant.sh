@@ -15,6 +15,10 @@
 #   POLICY  file with the policy under which it is created            (default: strict, who the CA certifies may come in)
 #   ACCEPT  weakest claim under which to send: strict, recorded, escrow (default strict)
 #   SPEECH  WAV file to send                                         (default: a ticking tone)
+#   PATTERN, CAPTION   test picture to send, and what stands in it   (default smpte, only the time)
+#   KEYFRAMES  at the latest a keyframe after so many frames          (default 3000: who needs one asks for it)
+#   PICTURES  name of the files with pictures; picture-%03d.png keeps all of them (default picture.png)
+#   INTERPRETER  not empty: the room has an interpreter (../consult/interpreter.sh), who is heard into OUT/interpreter.wav
 #   SAY     FIFO (mkfifo): each write to it is said to the room, and what the others say is appended to OUT/messages.txt
 #   WINDOW  not empty: also show the video in a window; needs a display
 set -eu
@@ -36,6 +40,13 @@ if [ -n "${SAY:-}" ]; then
   set -- "$@" fdsrc fd=3 ! text/x-raw,format=utf8 ! room.msg_sink_0 \
     room.msg_src_0 ! text/x-raw ! filesink async=false buffer-mode=unbuffered append=true location="$OUT/messages.txt"
 fi
+if [ -n "${INTERPRETER:-}" ]; then
+  set -- "$@" rtpbin name=interpreter \
+    udpsrc port=$((PORT + 8)) caps="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=97,a-sframe=(string)\"\"" \
+    ! interpreter.recv_rtp_sink_0  udpsrc port=$((PORT + 9)) ! interpreter.recv_rtcp_sink_0 \
+    interpreter. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay name=join-interpreter ! sframedec name=open-interpreter \
+    ! opusdec ! audioconvert ! wavenc ! filesink async=false location="$OUT/interpreter.wav"
+fi
 [ -z "${WINDOW:-}" ] || set -- "$@" pictures. ! queue ! videoconvert ! autovideosink
 
 # Keyframes are rare on purpose: who joins asks for one over RTCP, and at a change of keys sframeenc asks for one.
@@ -48,9 +59,9 @@ exec gst-launch-1.0 -e -m rtpbin name=rtp \
     certificate-file="$ME/cert.pem" private-key-file="$ME/key.pem" ca-file="$ME/ca.pem" \
     control-socket="${SOCKET:-$OUT/control}" posture-file="$OUT/posture.json" \
   \
-  videotestsrc is-live=true horizontal-speed=3 ! video/x-raw,width=640,height=360,framerate=30/1 \
-    ! clockoverlay ! timeoverlay valignment=bottom \
-    ! vp8enc deadline=1 target-bitrate=800000 keyframe-max-dist=3000 \
+  videotestsrc is-live=true horizontal-speed=3 pattern="${PATTERN:-smpte}" ! video/x-raw,width=640,height=360,framerate=30/1 \
+    ! clockoverlay text="${CAPTION:-}" shaded-background=true font-desc="Sans 24" ! timeoverlay valignment=bottom \
+    ! vp8enc deadline=1 target-bitrate=800000 keyframe-max-dist="${KEYFRAMES:-3000}" \
     ! sframeenc name=seal-video ! rtpsframepay pt=96 ! rtp.send_rtp_sink_0 \
   rtp.send_rtp_src_0  ! udpsink host="$RELAY" port=$PORT \
   rtp.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 1)) sync=false async=false \
@@ -65,7 +76,7 @@ exec gst-launch-1.0 -e -m rtpbin name=rtp \
   frames. ! queue ! filesink async=false location="$OUT/video.bin" \
   frames. ! queue ! vp8dec ! tee name=pictures \
   pictures. ! queue ! videoconvert ! videorate ! video/x-raw,framerate=2/1 \
-    ! pngenc ! multifilesink async=false location="$OUT/picture.png" \
+    ! pngenc ! multifilesink async=false location="$OUT/${PICTURES:-picture.png}" \
   \
   udpsrc port=$((PORT + 6)) \
     caps="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=97,a-sframe=(string)\"\"" \
