@@ -151,6 +151,9 @@ fn go_on_after(consult: &Consult, epoch: u64) -> u64 {
     }
 }
 
+/// From when to when, in nanoseconds on the recording's clock.
+type Gaps = Vec<(u64, u64)>;
+
 /// The longest times of which nothing is there, out of gaps that touch each other.
 fn holes(gaps: impl Iterator<Item = (u64, u64)>) -> Vec<u64> {
     let mut gaps: Vec<_> = gaps.collect();
@@ -167,7 +170,7 @@ fn holes(gaps: impl Iterator<Item = (u64, u64)>) -> Vec<u64> {
 }
 
 /// How many of these pieces stand in what was seen.
-fn found<'a>(seen: &[Seen], pieces: &HashSet<&'a [u8]>) -> usize {
+fn found(seen: &[Seen], pieces: &HashSet<&[u8]>) -> usize {
     // Most windows are none of them: a quick look first.
     let mut begins = vec![false; 1 << 24];
     let index =
@@ -301,7 +304,7 @@ fn a_consultation_outlasts_a_bad_network_and_outages_of_relay_delivery_and_patie
     let report = recording::verify(&made[0], &Options::default()).unwrap();
     assert_eq!(report.state, recording::State::Complete, "{report:#?}");
     let index = Index::open(&made[0], &Options::default()).unwrap();
-    let mut missing: BTreeMap<(Option<u32>, String), Vec<(u64, u64)>> = BTreeMap::new();
+    let mut missing: BTreeMap<_, Gaps> = BTreeMap::new();
     for track in index.tracks().iter().filter(|track| track.medium != Medium::Text) {
         let gaps = track.gaps.iter().map(|gap| (gap.from_ns, gap.to_ns));
         missing
@@ -337,7 +340,7 @@ fn a_consultation_outlasts_a_bad_network_and_outages_of_relay_delivery_and_patie
             },
             _ => None,
         });
-    let mut by_track: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
+    let mut by_track: BTreeMap<u32, Gaps> = BTreeMap::new();
     logged.for_each(|(track, gap)| by_track.entry(track).or_default().push(gap));
     let logged: usize = by_track
         .into_values()
