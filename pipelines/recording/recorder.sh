@@ -20,9 +20,10 @@ PORT=${PORT:-5030} RELAY=${RELAY:-127.0.0.1} ROOM=${ROOM:-consultation}
 video="application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96,a-sframe=(string)\"\",rtcp-fb-nack-pli=(boolean)true"
 audio="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=97,a-sframe=(string)\"\""
 
+# do-lost: what the network lost is a gap in the recording. Without it nothing tells the recorder.
 set --
 if [ -n "${INTERPRETER:-}" ]; then
-  set -- rtpbin name=c \
+  set -- rtpbin name=c do-lost=true \
     udpsrc port=$((PORT + 8)) caps="$audio" ! c.recv_rtp_sink_0  udpsrc port=$((PORT + 9)) ! c.recv_rtcp_sink_0 \
     c. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay name=join-c-audio ! sframedec name=open-c-audio ! recorder.
 fi
@@ -38,7 +39,7 @@ exec gst-launch-1.0 -e -m \
   compliancesink name=recorder location="$OUT/recordings" keys="$KEYS" consent-file="$CONSENT" audit-log="$AUDIT" \
   room.msg_src_0 ! recorder.messages_0 \
   \
-  rtpbin name=a \
+  rtpbin name=a do-lost=true \
   udpsrc port=$PORT caps="$video"       ! a.recv_rtp_sink_0  udpsrc port=$((PORT + 1)) ! a.recv_rtcp_sink_0 \
   udpsrc port=$((PORT + 2)) caps="$audio" ! a.recv_rtp_sink_1  udpsrc port=$((PORT + 3)) ! a.recv_rtcp_sink_1 \
   a.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 11)) sync=false async=false \
@@ -46,7 +47,7 @@ exec gst-launch-1.0 -e -m \
   a. ! capsfilter caps=application/x-rtp,media=video ! rtpsframedepay name=join-a-video ! sframedec name=open-a-video ! recorder. \
   a. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay name=join-a-audio ! sframedec name=open-a-audio ! recorder. \
   \
-  rtpbin name=b \
+  rtpbin name=b do-lost=true \
   udpsrc port=$((PORT + 4)) caps="$video" ! b.recv_rtp_sink_0  udpsrc port=$((PORT + 5)) ! b.recv_rtcp_sink_0 \
   udpsrc port=$((PORT + 6)) caps="$audio" ! b.recv_rtp_sink_1  udpsrc port=$((PORT + 7)) ! b.recv_rtcp_sink_1 \
   b.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 15)) sync=false async=false \

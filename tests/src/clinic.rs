@@ -282,6 +282,11 @@ impl Party {
             .collect()
     }
 
+    /// Forgets what was posted so far: a test that lasts does not grow by it.
+    pub fn forget(&self) {
+        *self.posted.lock().unwrap() = Vec::new();
+    }
+
     /// Everything posted so far, for a failing test.
     pub fn everything(&self) -> Vec<String> {
         let posted = self.posted.lock().unwrap();

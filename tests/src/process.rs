@@ -231,6 +231,11 @@ impl Running {
         true
     }
 
+    /// Gives it as much time again, from now on.
+    pub fn renew(&mut self) {
+        self.limit = Instant::now() + LIMIT;
+    }
+
     /// SIGKILL: no clean-up, as in a crash.
     pub fn kill(mut self) -> Finished {
         self.child.kill().unwrap();

@@ -340,6 +340,26 @@ fn what_was_lost_before_the_recorder_is_a_gap() {
     assert!(logged(&place).contains(&"gap"));
 }
 
+/// What a jitter buffer says of lost packets of video: how many, and where it goes on.
+#[test]
+fn what_was_lost_without_a_duration_is_missing_since_the_frame_before() {
+    let place = Place::new(1);
+    let run = place.recorder("require-room=false");
+    let feed = Feed::new(&run.element("rec"), OPUS);
+    feed.push(frame(0, b"one"));
+    feed.gap(5000, 0);
+    feed.push(frame(5020, b"two"));
+    feed.gap(5060, 0);
+    feed.push(frame(5080, b"three"));
+    feed.eos();
+    run.wait("end", |run| run.has(gst::MessageType::Eos));
+    let gaps = run.messages("compliance-gap");
+    let times =
+        |gap: &gst::Structure| ["start", "stop"].map(|name| gap.get::<u64>(name).unwrap() / 1_000_000);
+    let times: Vec<_> = gaps.iter().map(times).collect();
+    assert_eq!(times, [[20, 5000], [5040, 5060]]);
+}
+
 #[test]
 fn times_that_jump_come_back_as_they_were() {
     let place = Place::new(1);

@@ -66,6 +66,8 @@ struct Stream {
     gaps: Vec<Missing>,
     /// Where the next frame should begin, for those that have no time.
     next_ns: u64,
+    /// Where the latest frame ended that was to be kept. None: nobody knows what came before.
+    heard_ns: Option<u64>,
 }
 
 /// A gap under way.
@@ -115,8 +117,11 @@ impl Input {
         let mut state = self.state();
         if let Err(cause) = may_keep {
             session.stats.dropped(cause);
-            if let Some(chain) = state.stream.as_mut().and_then(|stream| stream.chain.as_mut()) {
-                chain.note_drop();
+            if let Some(stream) = &mut state.stream {
+                stream.heard_ns = None;
+                if let Some(chain) = &mut stream.chain {
+                    chain.note_drop();
+                }
             }
             let is_unknown = cause == Cause::NoEpoch && !std::mem::replace(&mut state.told_no_epoch, true);
             return Wish {
@@ -179,7 +184,11 @@ impl Input {
         // Text is sparse: that there is none for a while says nothing.
         if stream.key.is_some() && stream.medium != Medium::Text {
             session.stats.dropped(Cause::Upstream);
-            stream.miss(session, Cause::Upstream, time_ns, duration, now);
+            // A jitter buffer that does not know how far apart the frames are tells only where it goes on.
+            let end_ns = time_ns.saturating_add(duration.map_or(0, gst::ClockTime::nseconds));
+            let from_ns = stream.heard_ns.map_or(time_ns, |heard| heard.min(time_ns));
+            let duration = gst::ClockTime::from_nseconds(end_ns - from_ns);
+            stream.miss(session, Cause::Upstream, from_ns, Some(duration), now);
         }
     }
 
@@ -301,11 +310,14 @@ impl State {
                     key: None,
                     gaps: Vec::new(),
                     next_ns: 0,
+                    heard_ns: None,
                 })
             }
         };
         let duration = buffer.duration();
         let time_ns = time.unwrap_or(stream.next_ns);
+        let end_ns = time_ns.saturating_add(duration.map_or(0, gst::ClockTime::nseconds));
+        stream.heard_ns = Some(stream.heard_ns.map_or(end_ns, |heard| heard.max(end_ns)));
         let size = buffer.size();
         let cause = match &mut stream.chain {
             None => Cause::Unsupported,
@@ -325,7 +337,7 @@ impl State {
                 }
                 match stream.push(session, frame, size) {
                     Ok(Fate::Kept) => {
-                        stream.next_ns = time_ns.saturating_add(duration.map_or(0, gst::ClockTime::nseconds));
+                        stream.next_ns = end_ns;
                         return Wish::default();
                     }
                     Ok(Fate::WaitsForKeyframe) => Cause::WaitingKeyframe,
