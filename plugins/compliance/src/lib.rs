@@ -27,6 +27,7 @@ pub mod ids;
 pub mod matroska;
 pub mod recording;
 pub mod signing;
+pub mod store;
 
 mod compliancesrc;
 mod dumpable;
