@@ -75,7 +75,9 @@ impl Access {
                 .filter(|name| name.starts_with("AWS_"))
                 .and_then(|name| name.to_ascii_lowercase().parse().ok())
                 .ok_or_else(|| {
-                    wrong(format!("line {number} names no setting of a store, like AWS_ENDPOINT_URL or AWS_REGION"))
+                    wrong(format!(
+                        "line {number} names no setting of a store, like AWS_ENDPOINT_URL or AWS_REGION"
+                    ))
                 })?;
             access.settings.push((key, Zeroizing::new(value.to_owned())));
         }
@@ -148,8 +150,14 @@ mod tests {
         let access = Access::read(&path).unwrap();
         let builder = access.builder().unwrap();
         let value = |key| builder.get_config_value(&key);
-        assert_eq!(value(AmazonS3ConfigKey::Endpoint).as_deref(), Some("http://127.0.0.1:9"));
-        assert_eq!(value(AmazonS3ConfigKey::SecretAccessKey).as_deref(), Some("se=cret"));
+        assert_eq!(
+            value(AmazonS3ConfigKey::Endpoint).as_deref(),
+            Some("http://127.0.0.1:9")
+        );
+        assert_eq!(
+            value(AmazonS3ConfigKey::SecretAccessKey).as_deref(),
+            Some("se=cret")
+        );
         assert!(!format!("{access:?}").contains("cret"));
     }
 
@@ -158,7 +166,11 @@ mod tests {
         let (_dir, path) = written("AWS_REGION=x", 0o640);
         let error = Access::read(&path).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
-        for bad in ["TOP-SECRET", "AWS_REGION=x\nTOP-SECRET=y", "AWS_TOP-SECRET=TOP-SECRET"] {
+        for bad in [
+            "TOP-SECRET",
+            "AWS_REGION=x\nTOP-SECRET=y",
+            "AWS_TOP-SECRET=TOP-SECRET",
+        ] {
             let (_dir, path) = written(bad, 0o600);
             let error = Access::read(&path).unwrap_err().to_string();
             assert!(error.contains("line ") && !error.contains("SECRET"), "{error}");
@@ -167,13 +179,26 @@ mod tests {
 
     #[test]
     fn without_tls_only_this_machine_is_spoken_to() {
-        for good in ["https://s3.example", "http://127.0.0.1:5000", "http://localhost", "http://[::1]:1"] {
+        for good in [
+            "https://s3.example",
+            "http://127.0.0.1:5000",
+            "http://localhost",
+            "http://[::1]:1",
+        ] {
             assert!(check_endpoint(good, false).is_ok(), "{good}");
         }
-        for bad in ["http://s3.example", "http://10.0.0.1", "http://localhost.example", "ftp://127.0.0.1", "no"] {
+        for bad in [
+            "http://s3.example",
+            "http://10.0.0.1",
+            "http://localhost.example",
+            "ftp://127.0.0.1",
+            "no",
+        ] {
             assert!(check_endpoint(bad, false).is_err(), "{bad}");
         }
-        let error = check_endpoint("http://s3.example", false).unwrap_err().to_string();
+        let error = check_endpoint("http://s3.example", false)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("AWS_ALLOW_HTTP"), "{error}");
         assert!(check_endpoint("http://s3.example", true).is_ok());
 

@@ -99,8 +99,17 @@ mod tests {
         assert_eq!(address.to_string(), "s3://clinic/visits/2026");
         assert_eq!(address.keys().to_string(), "s3://clinic/visits/2026-keys");
         let (parent, last) = address.parent().unwrap();
-        assert_eq!((parent.to_string().as_str(), last), ("s3://clinic/visits", "2026"));
-        assert!("s3://clinic/visits".parse::<Address>().unwrap().parent().is_none());
+        assert_eq!(
+            (parent.to_string().as_str(), last),
+            ("s3://clinic/visits", "2026")
+        );
+        assert!(
+            "s3://clinic/visits"
+                .parse::<Address>()
+                .unwrap()
+                .parent()
+                .is_none()
+        );
     }
 
     #[test]
@@ -121,6 +130,10 @@ mod tests {
             let error = bad.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains("s3://BUCKET/PREFIX"), "{error}");
         }
-        assert!(format!("s3://bucket/{}", "a".repeat(513)).parse::<Address>().is_err());
+        assert!(
+            format!("s3://bucket/{}", "a".repeat(513))
+                .parse::<Address>()
+                .is_err()
+        );
     }
 }

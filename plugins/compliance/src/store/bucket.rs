@@ -72,7 +72,9 @@ pub struct Bucket {
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bucket").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Bucket")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -139,7 +141,11 @@ impl Bucket {
     /// Makes an object, unless there is one. The store checks the content's SHA-256.
     pub async fn put(&self, name: &str, content: Bytes) -> Result<Put, StoreError> {
         let path = self.path(name);
-        match self.maker.put_opts(&path, content.into(), PutMode::Create.into()).await {
+        match self
+            .maker
+            .put_opts(&path, content.into(), PutMode::Create.into())
+            .await
+        {
             Ok(_) => Ok(Put::Made),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(Put::Exists)
@@ -172,7 +178,8 @@ impl Bucket {
             return Err(StoreError::Conflict(self.url(name)));
         }
         let read = tokio::time::timeout(allowance(bytes), found.bytes()).await;
-        let read = read.map_err(|_| StoreError::Away(format!("{} does not come to its end", self.url(name))))?;
+        let read =
+            read.map_err(|_| StoreError::Away(format!("{} does not come to its end", self.url(name))))?;
         Ok(Some(read.map_err(failed)?))
     }
 
@@ -181,9 +188,10 @@ impl Bucket {
         let path = self.path(folder);
         let begins = format!("{}/", self.path("").as_ref().trim_end_matches('/'));
         let mut objects: Vec<Object> = Vec::new();
-        let mut list = self.store.list(Some(&path)).map_err(|error| {
-            self.failed(&format!("to list {}", self.url(folder)), &error)
-        });
+        let mut list = self
+            .store
+            .list(Some(&path))
+            .map_err(|error| self.failed(&format!("to list {}", self.url(folder)), &error));
         loop {
             let next = tokio::time::timeout(PATIENCE, list.try_next()).await;
             let next = next.map_err(|_| StoreError::Away(format!("{} is not listed", self.url(folder))))?;
@@ -195,7 +203,12 @@ impl Bucket {
                 )));
             }
             objects.push(Object {
-                name: meta.location.as_ref().strip_prefix(&begins).unwrap_or_default().to_owned(),
+                name: meta
+                    .location
+                    .as_ref()
+                    .strip_prefix(&begins)
+                    .unwrap_or_default()
+                    .to_owned(),
                 bytes: meta.size,
             });
         }
@@ -238,7 +251,9 @@ fn options() -> ClientOptions {
 }
 
 fn build(address: &Address, builder: AmazonS3Builder) -> Result<AmazonS3, StoreError> {
-    builder.build().map_err(|error| unusable(address, &described(&error)))
+    builder
+        .build()
+        .map_err(|error| unusable(address, &described(&error)))
 }
 
 /// Is it the bucket itself that is not there?
@@ -284,8 +299,15 @@ mod tests {
     #[test]
     fn a_lock_is_told_in_the_stores_words() {
         let until = 1_893_456_000;
-        let headers = headers(Lock { mode: LockMode::Compliance, until }).unwrap();
+        let headers = headers(Lock {
+            mode: LockMode::Compliance,
+            until,
+        })
+        .unwrap();
         assert_eq!(headers["x-amz-object-lock-mode"], "COMPLIANCE");
-        assert_eq!(headers["x-amz-object-lock-retain-until-date"], "2030-01-01T00:00:00Z");
+        assert_eq!(
+            headers["x-amz-object-lock-retain-until-date"],
+            "2030-01-01T00:00:00Z"
+        );
     }
 }

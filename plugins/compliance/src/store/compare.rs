@@ -10,9 +10,7 @@ use super::bucket::{MAX_OBJECT, Object};
 use super::upload::{MAX_OBJECTS, Places, is_key, name, part, tar_folder};
 use super::{Bucket, Receipt, StoreError, layout};
 use crate::ids::RecordingId;
-use crate::recording::{
-    Facts, MANIFEST_FILE, Options, RECORDING_FILE, Root, State, TRACKS, verify,
-};
+use crate::recording::{Facts, MANIFEST_FILE, Options, RECORDING_FILE, Root, State, TRACKS, verify};
 
 /// So many objects are compared before somebody else has a turn...
 const AT_ONCE: usize = 64;
@@ -51,9 +49,12 @@ impl Comparison {
     ) -> Result<Self, StoreError> {
         let mut found = media.list(&id.to_string(), MAX_OBJECTS).await?;
         let mut objects = VecDeque::new();
-        for (file, is_key) in std::iter::once((RECORDING_FILE, false))
-            .chain(facts.files.iter().map(|file| (file.name.as_str(), is_key(&file.name))))
-        {
+        for (file, is_key) in std::iter::once((RECORDING_FILE, false)).chain(
+            facts
+                .files
+                .iter()
+                .map(|file| (file.name.as_str(), is_key(&file.name))),
+        ) {
             let path = folder.join(file);
             objects.push_back(Expected {
                 name: name(id, file),
@@ -73,8 +74,9 @@ impl Comparison {
         }
         for (path, of) in files {
             let begins = format!("{of}/");
-            let (pieces, others): (Vec<Object>, Vec<Object>) =
-                found.into_iter().partition(|object| object.name.starts_with(&begins));
+            let (pieces, others): (Vec<Object>, Vec<Object>) = found
+                .into_iter()
+                .partition(|object| object.name.starts_with(&begins));
             found = others;
             let (pieces, strange) = layout::pieces(&of, &pieces);
             found.extend(strange.into_iter().map(|name| Object { name, bytes: 0 }));
@@ -123,11 +125,20 @@ impl Comparison {
             let Some(expected) = self.objects.front() else {
                 return self.spool_is_complete().await;
             };
-            let bucket = if expected.is_key { &places.keys } else { &self.media };
+            let bucket = if expected.is_key {
+                &places.keys
+            } else {
+                &self.media
+            };
             let there = bucket.get(&expected.name, MAX_OBJECT).await?;
             let there = there.ok_or_else(|| StoreError::Missing(bucket.url(&expected.name)))?;
             let file = File::open(&expected.path).map_err(StoreError::io(&expected.path))?;
-            let own = part(&file, &expected.path, expected.offset, expected.offset + expected.bytes)?;
+            let own = part(
+                &file,
+                &expected.path,
+                expected.offset,
+                expected.offset + expected.bytes,
+            )?;
             if there != own {
                 return Err(StoreError::Conflict(bucket.url(&expected.name)));
             }
@@ -149,7 +160,8 @@ impl Comparison {
             Some(verifying) => verifying,
             None => {
                 let (folder, key) = (self.folder.clone(), self.facts.log_key);
-                self.verifying.insert(tokio::task::spawn_blocking(move || is_complete(&folder, key)))
+                self.verifying
+                    .insert(tokio::task::spawn_blocking(move || is_complete(&folder, key)))
             }
         };
         // Others have their turns meanwhile.
@@ -174,7 +186,10 @@ fn is_complete(folder: &Path, key: crate::signing::PublicKey) -> Result<(), Stor
     if report.state == State::Complete {
         return Ok(());
     }
-    let why = report.damages.first().map_or_else(|| "it is unfinished".to_owned(), ToString::to_string);
+    let why = report
+        .damages
+        .first()
+        .map_or_else(|| "it is unfinished".to_owned(), ToString::to_string);
     Err(StoreError::Damaged(format!(
         "{} is not complete, and stays in the spool: {why}. gst-compliance verify tells all of it",
         folder.display()

@@ -52,8 +52,16 @@ pub enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hole { file, from, to, before } => {
-                write!(f, "an object is missing before {before}: bytes {from} to {to} of {file}")
+            Self::Hole {
+                file,
+                from,
+                to,
+                before,
+            } => {
+                write!(
+                    f,
+                    "an object is missing before {before}: bytes {from} to {to} of {file}"
+                )
             }
             Self::Overlap(name) => write!(f, "{name} holds what another object holds, too"),
             Self::Extra(name) => write!(f, "{} does not belong there", name.escape_debug()),
@@ -83,8 +91,14 @@ async fn listed(media: &Bucket, id: RecordingId) -> Result<Listed, StoreError> {
     let mut folders: BTreeMap<(String, String), Vec<Object>> = BTreeMap::new();
     for object in objects {
         let of = object.name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
-        let tar = of.as_ref().and_then(|of| of.strip_prefix(&tracks)).filter(|of| is_tar(of));
-        if [RECORDING_FILE, STATEMENT_FILE].iter().any(|file| object.name == name(id, file)) {
+        let tar = of
+            .as_ref()
+            .and_then(|of| of.strip_prefix(&tracks))
+            .filter(|of| is_tar(of));
+        if [RECORDING_FILE, STATEMENT_FILE]
+            .iter()
+            .any(|file| object.name == name(id, file))
+        {
             listed.small.push(object);
         } else if of.as_ref() == Some(&manifest) {
             let key = (MANIFEST_FILE.to_owned(), manifest.clone());
@@ -107,9 +121,16 @@ async fn listed(media: &Bucket, id: RecordingId) -> Result<Listed, StoreError> {
 
 /// Is this the name of a tar's folder: `<n>-<medium>`?
 fn is_tar(name: &str) -> bool {
-    let medium = |word: &str| crate::recording::Medium::ALL.iter().any(|medium| medium.to_string() == word);
+    let medium = |word: &str| {
+        crate::recording::Medium::ALL
+            .iter()
+            .any(|medium| medium.to_string() == word)
+    };
     name.split_once('-').is_some_and(|(number, word)| {
-        number.parse::<u32>().is_ok_and(|parsed| parsed.to_string() == number) && medium(word)
+        number
+            .parse::<u32>()
+            .is_ok_and(|parsed| parsed.to_string() == number)
+            && medium(word)
     })
 }
 
@@ -120,15 +141,18 @@ pub async fn size(media: &Bucket, id: RecordingId) -> Result<u64, StoreError> {
     Ok(pieces.sum::<u64>() + listed.small.iter().map(|object| object.bytes).sum::<u64>())
 }
 
-/// The object that a place of a recording lies in, by its name.
-pub async fn piece_of(media: &Bucket, id: RecordingId, place: &Place) -> Result<Option<String>, StoreError> {
+/// The objects that places of a recording lie in, by their names, each once.
+pub async fn pieces_of(media: &Bucket, id: RecordingId, places: &[Place]) -> Result<Vec<String>, StoreError> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
     let listed = listed(media, id).await?;
     let of = |file: &str, number: u64| {
         let pieces = listed.files.get(file)?;
         let piece = pieces.iter().rev().find(|piece| piece.first <= number)?;
         Some(media.url(&piece.name))
     };
-    Ok(match place {
+    let of_place = |place: &Place| match place {
         Place::Line(line) => of(MANIFEST_FILE, *line),
         Place::Member { track, sequence } => {
             let begins = format!("{TRACKS}/{track}-");
@@ -136,7 +160,10 @@ pub async fn piece_of(media: &Bucket, id: RecordingId, place: &Place) -> Result<
             file.and_then(|file| of(file, *sequence))
         }
         Place::File(_) => None,
-    })
+    };
+    let mut names: Vec<_> = places.iter().filter_map(of_place).collect();
+    names.dedup();
+    Ok(names)
 }
 
 /// Fetches a recording into a folder, which must not exist.
@@ -156,9 +183,13 @@ pub async fn fetch_recording(
     let of = name(id, "");
     for object in keys.list(&id.to_string(), 1000).await? {
         let file = object.name.strip_prefix(&of).unwrap_or_default();
-        let is_share = file.strip_prefix(SHARES).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| {
-            rest.strip_suffix(".age").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
-        });
+        let is_share = file
+            .strip_prefix(SHARES)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .is_some_and(|rest| {
+                rest.strip_suffix(".age")
+                    .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+            });
         if is_share && !out.join(SHARES).exists() {
             folder(&out.join(SHARES))?;
         }
@@ -181,7 +212,10 @@ pub async fn fetch_log(bucket: &Bucket, out: &Path) -> Result<(Vec<Finding>, Vec
     let objects = bucket.list(LOG, log::MAX_OBJECTS).await?;
     let checkpoints = bucket.list(CHECKPOINT, log::MAX_OBJECTS).await?;
     if objects.is_empty() && checkpoints.is_empty() {
-        return Err(StoreError::Missing(format!("an audit log at {}", bucket.address())));
+        return Err(StoreError::Missing(format!(
+            "an audit log at {}",
+            bucket.address()
+        )));
     }
     folder(out)?;
     if bucket.get(VKEY, MAX_OBJECT).await?.is_some() {
@@ -212,7 +246,9 @@ pub async fn fetch_log(bucket: &Bucket, out: &Path) -> Result<(Vec<Finding>, Vec
     let mut newest = BTreeMap::new();
     for object in bucket.list(ANCHORS, log::MAX_OBJECTS).await? {
         let mut parts = object.name.split('/').skip(1);
-        let witness = parts.next().filter(|name| name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit()));
+        let witness = parts
+            .next()
+            .filter(|name| name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit()));
         match witness {
             Some(witness) => drop(newest.insert(witness.to_owned(), object.name.clone())),
             None => findings.push(Finding::Extra(object.name)),
@@ -266,7 +302,9 @@ async fn copy_small(bucket: &Bucket, name: &str, path: &Path) -> Result<(), Stor
     let bytes = bucket.get(name, crate::recording::facts::MAX_FILE).await?;
     let bytes = bytes.ok_or_else(|| StoreError::Missing(bucket.url(name)))?;
     let out = create(path)?;
-    out.write_all_at(&bytes, 0).and_then(|()| out.sync_data()).map_err(StoreError::io(path))
+    out.write_all_at(&bytes, 0)
+        .and_then(|()| out.sync_data())
+        .map_err(StoreError::io(path))
 }
 
 fn create(path: &Path) -> Result<File, StoreError> {
@@ -279,5 +317,8 @@ fn folder(path: &Path) -> Result<(), StoreError> {
     if let Some(parent) = path.parent().filter(|parent| *parent != PathBuf::new()) {
         fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
     }
-    DirBuilder::new().mode(0o700).create(path).map_err(StoreError::io(path))
+    DirBuilder::new()
+        .mode(0o700)
+        .create(path)
+        .map_err(StoreError::io(path))
 }

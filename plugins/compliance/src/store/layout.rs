@@ -48,7 +48,11 @@ pub fn pieces<'a>(folder: &str, objects: impl IntoIterator<Item = &'a Object>) -
 }
 
 fn piece(folder: &str, object: &Object) -> Option<Piece> {
-    let (first, offset) = object.name.strip_prefix(folder)?.strip_prefix('/')?.split_once('-')?;
+    let (first, offset) = object
+        .name
+        .strip_prefix(folder)?
+        .strip_prefix('/')?
+        .split_once('-')?;
     let piece = Piece {
         name: object.name.clone(),
         first: first.parse().ok()?,
@@ -64,7 +68,10 @@ pub fn covered(pieces: &[Piece]) -> Result<u64, String> {
     let mut end = 0;
     for piece in pieces {
         if piece.offset != end {
-            return Err(format!("{} does not begin where the piece before it ends ({end})", piece.name));
+            return Err(format!(
+                "{} does not begin where the piece before it ends ({end})",
+                piece.name
+            ));
         }
         end = piece.end();
     }
@@ -100,7 +107,8 @@ mod tests {
 
     #[test]
     fn names_sort_like_what_they_name() {
-        let mut names = [(10, 2_000_000), (9, 999), (1_234_567, 5_000_000_000)].map(|(a, b)| name("log", a, b));
+        let mut names =
+            [(10, 2_000_000), (9, 999), (1_234_567, 5_000_000_000)].map(|(a, b)| name("log", a, b));
         let sorted = [names[1].clone(), names[0].clone(), names[2].clone()];
         names.sort();
         assert_eq!(names, sorted);

@@ -91,7 +91,9 @@ impl LogUpload {
             return Ok(true);
         }
         let path = self.folder.join(LOG);
-        let Ok(key) = named_key(&self.folder) else { return Ok(false) };
+        let Ok(key) = named_key(&self.folder) else {
+            return Ok(false);
+        };
         let file = match File::open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             file => file.map_err(StoreError::io(&path))?,
@@ -131,11 +133,15 @@ impl LogUpload {
 
     /// What is signed by now and not in the store.
     pub fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
-        let Some(begun) = &mut self.begun else { return Ok(None) };
+        let Some(begun) = &mut self.begun else {
+            return Ok(None);
+        };
         let note = read_note(&self.folder.join(CHECKPOINT))?;
         let parsed = Note::parse(&note).and_then(|note| note.of_log(&begun.key).cloned());
         let size = parsed
-            .map_err(|error| StoreError::Damaged(format!("{}: the checkpoint {error}", self.folder.display())))?
+            .map_err(|error| {
+                StoreError::Damaged(format!("{}: the checkpoint {error}", self.folder.display()))
+            })?
             .size;
         let path = self.folder.join(LOG);
         let length = begun.file.metadata().map_err(StoreError::io(&path))?.len();
@@ -143,7 +149,13 @@ impl LogUpload {
         let (mut ends, mut at) = (Vec::new(), (begun.offset, begun.index, begun.link));
         while at.1 < size {
             match walk.step().map_err(StoreError::io(&path))? {
-                Step::Entry { index, offset, entry, link, .. } => {
+                Step::Entry {
+                    index,
+                    offset,
+                    entry,
+                    link,
+                    ..
+                } => {
                     at = (offset + frame::length(entry), index + 1, link);
                     if at.0 > begun.sent {
                         ends.push(at.0);
@@ -170,11 +182,17 @@ impl LogUpload {
 
     /// Brings it in. What it speaks of is there already.
     pub async fn send(&mut self, snapshot: &Snapshot, sent: &AtomicU64) -> Result<(), StoreError> {
-        let Some(begun) = &mut self.begun else { return Ok(()) };
+        let Some(begun) = &mut self.begun else {
+            return Ok(());
+        };
         let path = self.folder.join(LOG);
         let mut ends = snapshot.ends.as_slice();
         while let Some(first) = ends.first() {
-            let within = ends.iter().take_while(|end| **end - begun.sent <= PIECE).count().max(1);
+            let within = ends
+                .iter()
+                .take_while(|end| **end - begun.sent <= PIECE)
+                .count()
+                .max(1);
             let end = ends.get(within - 1).unwrap_or(first);
             let name = layout::name(LOG, begun.sent_entries, begun.sent);
             let file = (&begun.file, path.as_path());

@@ -30,9 +30,9 @@ mod upload;
 pub use access::Access;
 pub use address::Address;
 pub use bucket::{Bucket, Lock, LockMode};
-pub use fetch::{Finding, fetch_log, fetch_recording, piece_of, size};
+pub use fetch::{Finding, fetch_log, fetch_recording, pieces_of, size};
 pub use mirror::{Mirror, Options};
-pub use remove::{Removed, remove_media, remove_keys};
+pub use remove::{Removed, remove_keys, remove_media};
 pub use spool::Receipt;
 pub use status::{State, Status};
 
@@ -86,8 +86,8 @@ pub enum StoreError {
 /// Waits for what is asked of a store, for programs that do nothing else meanwhile.
 pub fn wait<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime
-        .map_err(|error| StoreError::Configuration(format!("no connection can be made: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| StoreError::Configuration(format!("no connection can be made: {error}")))?;
     runtime.block_on(asked)
 }
 

@@ -98,7 +98,11 @@ fn refused(status: u16, what: &str, text: &str) -> StoreError {
 
 /// What an answer says, in one line.
 fn summary(status: u16, text: &str) -> String {
-    let of = |name| element(text, name).map(|(inside, _)| unescaped(inside)).unwrap_or_default();
+    let of = |name| {
+        element(text, name)
+            .map(|(inside, _)| unescaped(inside))
+            .unwrap_or_default()
+    };
     let said = format!("{status} {} {}", of("Code"), of("Message"));
     said.chars().filter(|c| !c.is_control()).take(300).collect()
 }
@@ -141,7 +145,13 @@ fn element<'a>(text: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
 
 fn unescaped(text: &str) -> String {
     let mut plain = text.trim().to_owned();
-    for (escape, character) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")] {
+    for (escape, character) in [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&amp;", "&"),
+    ] {
         plain = plain.replace(escape, character);
     }
     plain
@@ -159,11 +169,25 @@ mod tests {
             <VersionIdMarker/><DeleteMarker><Key>p/a&amp;b</Key><VersionId>m1</VersionId></DeleteMarker>
             <Version><Key>p/a&amp;b</Key><VersionId>v1</VersionId><Owner><ID>7</ID></Owner></Version>
             <Version><Key>p/c</Key><VersionId>null</VersionId></Version></ListVersionsResult>"#;
-        let versions: Vec<_> = parse(text).unwrap().into_iter().map(|v| (v.key, v.version)).collect();
+        let versions: Vec<_> = parse(text)
+            .unwrap()
+            .into_iter()
+            .map(|v| (v.key, v.version))
+            .collect();
         let expected = [("p/a&b", "m1"), ("p/a&b", "v1"), ("p/c", "null")];
-        assert_eq!(versions, expected.map(|(key, version)| (key.to_owned(), version.to_owned())));
-        assert_eq!(parse("<ListVersionsResult></ListVersionsResult>").unwrap().len(), 0);
-        for bad in ["", "<Error><Code>AccessDenied</Code></Error>", "<ListVersionsResult><Version>"] {
+        assert_eq!(
+            versions,
+            expected.map(|(key, version)| (key.to_owned(), version.to_owned()))
+        );
+        assert_eq!(
+            parse("<ListVersionsResult></ListVersionsResult>").unwrap().len(),
+            0
+        );
+        for bad in [
+            "",
+            "<Error><Code>AccessDenied</Code></Error>",
+            "<ListVersionsResult><Version>",
+        ] {
             assert!(parse(bad).is_none(), "{bad}");
         }
         assert!(parse("<ListVersionsResult><Version><Key>a</Key></Version></ListVersionsResult>").is_none());

@@ -13,6 +13,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,9 @@ use crate::recording::{Root, TRACKS};
 
 /// Longest file of our own in `store/`.
 const MAX_FILE: u64 = 64 << 10;
+
+/// How long another one may take to let the spool go.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A spool, for this process alone.
 #[derive(Debug)]
@@ -60,15 +65,22 @@ impl Spool {
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(&lock_path).map_err(StoreError::io(&lock_path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(StoreError::Configuration(format!(
-                    "the spool {} is used by another process: give each process a spool of its own",
-                    path.display()
-                )));
+        let begun = Instant::now();
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                // One that ends just now is waited for.
+                Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => {
+                    thread::sleep(Duration::from_millis(20));
+                    continue;
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(StoreError::io(&lock_path)(error.into())),
             }
-            Err(error) => return Err(StoreError::io(&lock_path)(error.into())),
+            return Err(StoreError::Configuration(format!(
+                "the spool {} is used by another process: give each process a spool of its own",
+                path.display()
+            )));
         }
         let place_path = store.join("place");
         match crate::bundle::read_bounded(&place_path, MAX_FILE) {
@@ -114,7 +126,11 @@ impl Spool {
 
     /// Bytes of all recordings that are there.
     pub fn bytes(&self) -> Result<u64, StoreError> {
-        Ok(self.recordings()?.into_iter().map(|id| size(&self.recording(id))).sum())
+        Ok(self
+            .recordings()?
+            .into_iter()
+            .map(|id| size(&self.recording(id)))
+            .sum())
     }
 
     /// A recording leaves: what stays is its receipt.
@@ -122,7 +138,10 @@ impl Spool {
         let path = self.path.join("store").join(format!("{id}.json"));
         let text = serde_json::to_vec_pretty(receipt).map_err(|error| StoreError::io(&path)(error.into()))?;
         replace(&path, &text).map_err(StoreError::io(&path))?;
-        let (from, to) = (self.recording(id), self.path.join("store").join(format!("{id}.gone")));
+        let (from, to) = (
+            self.recording(id),
+            self.path.join("store").join(format!("{id}.gone")),
+        );
         fs::rename(&from, &to).map_err(StoreError::io(&from))?;
         self.clear()
     }
@@ -154,18 +173,27 @@ pub fn audit_log(spool: &Path) -> PathBuf {
 /// Bytes of a recording's media and manifest. What cannot be read is none.
 pub fn size(recording: &Path) -> u64 {
     let length = |path: PathBuf| fs::metadata(path).map_or(0, |of| of.len());
-    let tars = fs::read_dir(recording.join(TRACKS)).into_iter().flatten().flatten();
+    let tars = fs::read_dir(recording.join(TRACKS))
+        .into_iter()
+        .flatten()
+        .flatten();
     tars.map(|tar| length(tar.path())).sum::<u64>() + length(recording.join(crate::recording::MANIFEST_FILE))
 }
 
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let next = path.with_extension("next");
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&next)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&next, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 #[cfg(test)]
@@ -185,7 +213,10 @@ mod tests {
         assert!(error.contains("another process"), "{error}");
         drop(first);
         let error = Spool::open(&path, "there\n").unwrap_err().to_string();
-        assert!(error.contains("here") && error.contains("another spool"), "{error}");
+        assert!(
+            error.contains("here") && error.contains("another spool"),
+            "{error}"
+        );
         Spool::open(&path, "here\n").unwrap();
     }
 
@@ -203,7 +234,10 @@ mod tests {
         let receipt = Receipt {
             location: "s3://a/b".to_owned(),
             keys: "s3://a/b-keys".to_owned(),
-            root: Root { lines: 3, root: Digest([1; 32]) },
+            root: Root {
+                lines: 3,
+                root: Digest([1; 32]),
+            },
             objects: 4,
             bytes: 1000,
         };

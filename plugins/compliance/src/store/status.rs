@@ -38,7 +38,7 @@ pub struct Status {
     pub state: State,
     /// Bytes in the spool that are not known to be in the store.
     pub pending: u64,
-    /// The oldest of them is at most so old.
+    /// The oldest of them waits for at most so long, as far as this process knows.
     pub oldest: Duration,
     /// Bytes that went to the store in this process.
     pub uploaded: u64,

@@ -160,7 +160,8 @@ impl Upload {
             return Ok(Step::Level);
         }
         let (media, facts) = (begun.media.clone(), begun.facts.clone());
-        let comparison = Comparison::begin(self.id, &self.folder, media, places, &facts, begun.chain.root()).await?;
+        let comparison =
+            Comparison::begin(self.id, &self.folder, media, places, &facts, begun.chain.root()).await?;
         self.comparison = Some(comparison);
         Ok(Step::More)
     }
@@ -173,7 +174,10 @@ pub fn name(id: RecordingId, file: &str) -> String {
 
 /// The folder of a tar's pieces.
 pub fn tar_folder(id: RecordingId, tar: &str) -> String {
-    name(id, &format!("{TRACKS}/{}", tar.strip_suffix(".tar").unwrap_or(tar)))
+    name(
+        id,
+        &format!("{TRACKS}/{}", tar.strip_suffix(".tar").unwrap_or(tar)),
+    )
 }
 
 /// Is this file of a recording a key? Those lie elsewhere: what is locked can neither be made anew for others nor be
@@ -186,7 +190,8 @@ pub fn is_key(file: &str) -> bool {
 pub fn part(file: &File, path: &Path, from: u64, to: u64) -> Result<Bytes, StoreError> {
     let length = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, from).map_err(StoreError::io(path))?;
+    file.read_exact_at(&mut bytes, from)
+        .map_err(StoreError::io(path))?;
     Ok(bytes.into())
 }
 
@@ -244,7 +249,9 @@ impl Begun {
                 bucket.put_same(&name(id, &file.name), content).await?;
             }
         }
-        media.put_same(&name(id, RECORDING_FILE), recording.clone()).await?;
+        media
+            .put_same(&name(id, RECORDING_FILE), recording.clone())
+            .await?;
         let tracks = name(id, &format!("{TRACKS}/"));
         let mut folders: Vec<&str> = objects
             .iter()
@@ -298,7 +305,9 @@ impl Begun {
         }
         let media = &self.media;
         let waiting = self.tars.values_mut().filter(|tar| !tar.waiting.is_empty());
-        let sending = stream::iter(waiting).map(|tar| tar.send(id, media, sent)).buffer_unordered(AT_ONCE);
+        let sending = stream::iter(waiting)
+            .map(|tar| tar.send(id, media, sent))
+            .buffer_unordered(AT_ONCE);
         sending.try_collect::<()>().await?;
         if self.read > self.sent {
             let name = layout::name(&name(id, MANIFEST_FILE), self.sent_lines, self.sent);
@@ -359,20 +368,28 @@ impl Begun {
             // Whoever wrote it may have died before it was on the disk.
             self.manifest.sync_data().map_err(StoreError::io(path))?;
         }
-        let bound = if self.read < self.sent { durable.min(self.sent) } else { durable };
+        let bound = if self.read < self.sent {
+            durable.min(self.sent)
+        } else {
+            durable
+        };
         let to = bound.min(self.read + BATCH as u64);
         let bytes = part(&self.manifest, path, self.read, to)?;
         let (mut media, mut last) = (0, None);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let number = self.chain.root().lines;
-            let Some(content) = line.strip_suffix(b"\n") else { break };
+            let Some(content) = line.strip_suffix(b"\n") else {
+                break;
+            };
             let (parsed, ..) = manifest::parse(content).map_err(|_| damaged(number, "is none"))?;
             if !self.chain.follows(&parsed) {
                 return Err(damaged(number, "does not follow the one before"));
             }
             self.chain.pass(content);
             self.read += line.len() as u64;
-            media += self.note(folder, parsed.fact).map_err(|why| damaged(number, why))?;
+            media += self
+                .note(folder, parsed.fact)
+                .map_err(|why| damaged(number, why))?;
             last = Some((number, content));
             if media >= BATCH_MEDIA {
                 break;
@@ -383,9 +400,10 @@ impl Begun {
             Some((number, line)) => manifest::verify_line(line, &self.facts.log_key)
                 .map(drop)
                 .map_err(|_| damaged(number, "is not signed by the audit log's key")),
-            None if bytes.len() > MAX_LINE || self.read < self.sent => {
-                Err(damaged(self.chain.root().lines, "does not end where the store's manifest does"))
-            }
+            None if bytes.len() > MAX_LINE || self.read < self.sent => Err(damaged(
+                self.chain.root().lines,
+                "does not end where the store's manifest does",
+            )),
             None => Ok(()),
         }
     }
@@ -399,7 +417,10 @@ impl Begun {
                 Ok(0)
             }
             Fact::Member(member) => {
-                let tar = self.tars.get_mut(&member.track).ok_or("names a track that there is not")?;
+                let tar = self
+                    .tars
+                    .get_mut(&member.track)
+                    .ok_or("names a track that there is not")?;
                 if member.offset != tar.named {
                     return Err("leaves out a part of a tar");
                 }
@@ -442,7 +463,12 @@ impl Tar {
         let file = File::open(&self.path).map_err(StoreError::io(&self.path))?;
         while let Some(first) = self.waiting.front() {
             let within = |part: &&Part| part.end - self.sent <= PIECE || part.number == first.number;
-            let end = self.waiting.iter().take_while(within).last().map_or(first.end, |part| part.end);
+            let end = self
+                .waiting
+                .iter()
+                .take_while(within)
+                .last()
+                .map_or(first.end, |part| part.end);
             let name = layout::name(&tar_folder(id, &self.name), first.number, self.sent);
             let range = (self.sent, end);
             self.sent = put_part(media, &name, (&file, &self.path), range, sent).await?;
@@ -459,6 +485,5 @@ fn covered(bucket: &Bucket, folder: &str, objects: &[Object]) -> Result<u64, Sto
     let begins = format!("{folder}/");
     let of = objects.iter().filter(|object| object.name.starts_with(&begins));
     let (pieces, _) = layout::pieces(folder, of);
-    layout::covered(&pieces)
-        .map_err(|why| StoreError::Damaged(format!("{}: {why}", bucket.url(folder))))
+    layout::covered(&pieces).map_err(|why| StoreError::Damaged(format!("{}: {why}", bucket.url(folder))))
 }

@@ -12,9 +12,12 @@ use gstcompliance::audit::{
 };
 use gstcompliance::ids::RecordingId;
 use gstcompliance::signing::PublicKey;
+use gstcompliance::store::{fetch_log, wait};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::stored::{self, Store};
 
 /// Longest file that is read whole, in bytes: proofs, requests, notes.
 const MAX_FILE: u64 = 64 << 10;
@@ -30,7 +33,7 @@ pub enum Audit {
     ///
     /// With a proof instead of a LOG (made by `audit prove`): check that its entry is in the log of --key, and print it.
     Verify {
-        /// The log's folder, or a file with a proof (-: standard input).
+        /// The log's folder, s3://BUCKET/PREFIX of a log in a store, or a file with a proof (-: standard input).
         #[arg(value_name = "LOG|PROOF")]
         log: PathBuf,
         /// The log's public key (64 hex digits), known from elsewhere: from a recording's recording.json. Without it a
@@ -48,6 +51,8 @@ pub enum Audit {
         /// Print the report for a program, as one line of JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        store: Store,
     },
     /// Print what a log says, WITHOUT checking whether it is to be believed: `audit verify` does.
     Show {
@@ -176,6 +181,9 @@ pub enum AuditError {
         /// Why it is none.
         error: NoteError,
     },
+    /// A log in a store.
+    #[error("{0}")]
+    Store(String),
     /// Something that cannot be read or written.
     #[error("{0}: {1}")]
     Io(PathBuf, #[source] io::Error),
@@ -200,10 +208,27 @@ impl Audit {
                 witness,
                 checkpoint,
                 json,
-            } if log.is_dir() => {
+                store,
+            } if log.is_dir() || stored::is_store(&log) => {
                 let mut options = VerifyOptions {
                     key,
                     ..VerifyOptions::default()
+                };
+                let (name, fetched) = (log, None::<stored::Temporary>);
+                let (log, fetched, findings) = match stored::is_store(&name) {
+                    false => (name.clone(), fetched, Vec::new()),
+                    true => {
+                        let failed = |error: &dyn std::fmt::Display| AuditError::Store(error.to_string());
+                        let temporary = stored::Temporary::new(None).map_err(|error| failed(&error))?;
+                        let address = stored::address(&name).map_err(|error| failed(&error))?;
+                        let bucket = store.bucket(&address).map_err(|error| failed(&error))?;
+                        let log = temporary.folder();
+                        let (findings, seen) =
+                            wait(fetch_log(&bucket, &log)).map_err(|error| failed(&error))?;
+                        // Those that were signed before: who holds the key could have signed another past since.
+                        options.seen.extend(seen);
+                        (log, Some(temporary), findings)
+                    }
                 };
                 for witness in &witness {
                     trust(witness, &log, &mut options)?;
@@ -215,7 +240,18 @@ impl Audit {
                         .seen
                         .push(note.map_err(|error| AuditError::Note { path, error })?);
                 }
-                verify_log(&log, &options, json)
+                let verified = verify_log(&log, &options, json);
+                drop(fetched);
+                if !json {
+                    findings
+                        .iter()
+                        .try_for_each(|finding| print(&format!("  ! {finding}\n")))?;
+                }
+                match verified {
+                    Err(AuditError::NotIntact(_)) => Err(AuditError::NotIntact(name)),
+                    Ok(()) if !findings.is_empty() => Err(AuditError::NotIntact(name)),
+                    verified => verified,
+                }
             }
             Self::Verify { log, key, json, .. } => {
                 let key = key.ok_or_else(|| {

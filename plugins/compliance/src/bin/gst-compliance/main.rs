@@ -7,8 +7,12 @@ use clap::Parser;
 
 mod audit;
 mod consent;
+mod fetch;
 mod keys;
 mod open;
+mod remove;
+mod stored;
+mod upload;
 mod verify;
 
 /// Keys, recordings and audit logs of compliancesink.
@@ -28,6 +32,9 @@ enum Command {
     Consent(consent::Consent),
     Verify(verify::Verify),
     Open(open::Open),
+    Fetch(fetch::Fetch),
+    Upload(upload::Upload),
+    Remove(remove::Remove),
     #[command(subcommand)]
     Audit(audit::Audit),
 }
@@ -39,6 +46,9 @@ impl Command {
             Self::Consent(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::Open(command) => command.run(),
+            Self::Fetch(command) => command.run(),
+            Self::Upload(command) => command.run(),
+            Self::Remove(command) => command.run(),
             Self::Audit(command) => Ok(command.run()?),
         }
     }

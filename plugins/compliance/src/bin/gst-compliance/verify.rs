@@ -5,16 +5,22 @@ use std::path::PathBuf;
 
 use gstcompliance::recording::{Options, Report, State, verify};
 use gstcompliance::signing::PublicKey;
+use gstcompliance::store::{pieces_of, wait};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::stored::{self, Store};
 
 /// Check that a recording is complete and unchanged, or say which member is damaged or missing. No media key is needed.
 ///
 /// Ends with 0 only where it is complete: a recording without its end record is reported as unfinished, and ends with 1
 /// like one that is damaged.
+///
+/// A recording in a store is fetched to a temporary folder for it. `fetch` brings one here for good, and the commands that
+/// open, export or report work on what it made.
 #[derive(Debug, clap::Args)]
 pub struct Verify {
-    /// The recording's folder.
+    /// The recording's folder, or s3://BUCKET/PREFIX/ID.
     #[arg(value_name = "REC")]
     recording: PathBuf,
     /// The audit log's public key (64 hex digits), known from elsewhere. Without it a recording that was forged as a
@@ -27,6 +33,11 @@ pub struct Verify {
     /// Print the report for a program, as one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Where a recording in a store is fetched to. By default where the system has temporary files.
+    #[arg(long, value_name = "DIR")]
+    tmp: Option<PathBuf>,
+    #[command(flatten)]
+    store: Store,
 }
 
 impl Verify {
@@ -36,18 +47,49 @@ impl Verify {
             dealer: self.dealer,
             known: None,
         };
-        let report = verify(&self.recording, &options)?;
+        let (report, findings) = match stored::is_store(&self.recording) {
+            true => self.in_store(&options)?,
+            false => (verify(&self.recording, &options)?, Vec::new()),
+        };
         if self.json {
-            println!("{}", serde_json::to_string(&report)?);
+            let mut report = serde_json::to_value(&report)?;
+            if stored::is_store(&self.recording) {
+                report["store"] = serde_json::json!(findings);
+            }
+            println!("{report}");
         } else {
             print!("{}", for_people(&report));
+            findings.iter().for_each(|finding| println!("  ! {finding}"));
         }
         let path = self.recording.display();
         match report.state {
+            _ if !findings.is_empty() => Err(format!("{path} is DAMAGED").into()),
             State::Complete => Ok(()),
             State::Unfinished => Err(format!("{path} is unfinished: it has no end record").into()),
             State::Damaged => Err(format!("{path} is DAMAGED").into()),
         }
+    }
+}
+
+impl Verify {
+    /// Fetches it, and says of what is damaged which object it lies in.
+    fn in_store(&self, options: &Options) -> Result<(Report, Vec<String>), Box<dyn Error>> {
+        let address = stored::address(&self.recording)?;
+        let recording = self
+            .store
+            .recording(&address)?
+            .ok_or_else(|| format!("{address} does not end with a recording's id: s3://BUCKET/PREFIX/ID"))?;
+        let (temporary, findings) = recording.to_temporary(self.tmp.as_deref())?;
+        let report = verify(&temporary.folder(), options)?;
+        let mut findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        let places: Vec<_> = report.damages.iter().map(|damage| damage.place.clone()).collect();
+        let objects = wait(pieces_of(&recording.media, recording.id, &places))?;
+        findings.extend(
+            objects
+                .into_iter()
+                .map(|object| format!("{object} holds what is damaged")),
+        );
+        Ok((report, findings))
     }
 }
 
