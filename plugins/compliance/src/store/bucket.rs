@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
 use object_store::path::Path;
-use object_store::{ClientOptions, HeaderMap, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
+use object_store::{
+    ClientOptions, HeaderMap, HeaderValue, ObjectStore, ObjectStoreExt, PutMode, RetryConfig,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -102,10 +104,12 @@ impl Bucket {
                 retry_timeout: Duration::from_secs(60),
                 ..RetryConfig::default()
             });
-        let store = build(address, builder.clone())?;
+        let maker = builder
+            .clone()
+            .with_client_options(options().with_default_headers(making()));
         Ok(Self {
-            maker: store.clone(),
-            store,
+            store: build(address, builder.clone())?,
+            maker: build(address, maker)?,
             builder,
             connections,
             address: address.clone(),
@@ -278,10 +282,17 @@ fn described(error: &object_store::Error) -> String {
     text.chars().map(plain).take(600).collect()
 }
 
+/// What is said whenever an object is made: without it some stores take the SHA-256 for none, and refuse what they lock.
+fn making() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amz-sdk-checksum-algorithm", HeaderValue::from_static("SHA256"));
+    headers
+}
+
 /// What locks an object when it is made.
 fn headers(lock: Lock) -> Option<HeaderMap> {
     let until = OffsetDateTime::from_unix_timestamp(i64::try_from(lock.until).ok()?).ok()?;
-    let mut headers = HeaderMap::new();
+    let mut headers = making();
     headers.insert("x-amz-object-lock-mode", lock.mode.to_string().parse().ok()?);
     headers.insert(
         "x-amz-object-lock-retain-until-date",

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 
 use super::bucket::Put;
-use super::upload::put_part;
+use super::upload::{is_same, put_part};
 use super::{Bucket, StoreError, layout};
 use crate::audit::checkpoint::MAX_NOTE;
 use crate::audit::frame::{self, HEADER, Step, Walk, first_link};
@@ -117,6 +117,9 @@ impl LogUpload {
                 self.bucket.address(),
                 path.display()
             )));
+        }
+        if let Some(newest) = pieces.last() {
+            is_same(&self.bucket, newest, &path).await?;
         }
         self.begun = Some(Begun {
             link: first_link(key.key()),

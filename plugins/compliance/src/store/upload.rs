@@ -15,6 +15,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::bucket::{MAX_OBJECT, Object, Put};
 use super::compare::Comparison;
+use super::layout::Piece;
 use super::{Bucket, Lock, LockMode, Receipt, StoreError, layout};
 use crate::bundle::{KEY_FILE, SHARES};
 use crate::ids::RecordingId;
@@ -241,7 +242,13 @@ impl Begun {
             _ => places.media.clone(),
         };
         let objects = media.list(&id.to_string(), MAX_OBJECTS).await?;
-        let sent = covered(&media, &name(id, MANIFEST_FILE), &objects)?;
+        let sent = covered(
+            &media,
+            &name(id, MANIFEST_FILE),
+            &objects,
+            &folder.join(MANIFEST_FILE),
+        )
+        .await?;
         if sent == 0 {
             for file in &facts.files {
                 let bucket = if is_key(&file.name) { &places.keys } else { &media };
@@ -261,7 +268,13 @@ impl Begun {
         let mut there = HashMap::new();
         for of in folders {
             let tar = format!("{of}.tar");
-            let covered = covered(&media, &tar_folder(id, &tar), &objects)?;
+            let covered = covered(
+                &media,
+                &tar_folder(id, &tar),
+                &objects,
+                &folder.join(TRACKS).join(&tar),
+            )
+            .await?;
             there.insert(tar, covered);
         }
         let path = folder.join(MANIFEST_FILE);
@@ -480,10 +493,36 @@ impl Tar {
     }
 }
 
-/// How far the store has a file.
-fn covered(bucket: &Bucket, folder: &str, objects: &[Object]) -> Result<u64, StoreError> {
+/// How far the store has a file. The newest piece must be what stands in the spool; those before it are compared when all
+/// is there.
+async fn covered(bucket: &Bucket, folder: &str, objects: &[Object], path: &Path) -> Result<u64, StoreError> {
     let begins = format!("{folder}/");
     let of = objects.iter().filter(|object| object.name.starts_with(&begins));
     let (pieces, _) = layout::pieces(folder, of);
-    layout::covered(&pieces).map_err(|why| StoreError::Damaged(format!("{}: {why}", bucket.url(folder))))
+    let covered = layout::covered(&pieces)
+        .map_err(|why| StoreError::Damaged(format!("{}: {why}", bucket.url(folder))))?;
+    if let Some(newest) = pieces.last() {
+        is_same(bucket, newest, path).await?;
+    }
+    Ok(covered)
+}
+
+/// Is a piece what stands in the spool?
+pub async fn is_same(bucket: &Bucket, piece: &Piece, path: &Path) -> Result<(), StoreError> {
+    let conflict = || StoreError::Conflict(bucket.url(&piece.name));
+    let there = bucket.get(&piece.name, MAX_OBJECT).await?.ok_or_else(conflict)?;
+    let own = File::open(path).map_err(StoreError::io(path));
+    let own = own.and_then(|file| part(&file, path, piece.offset, piece.end()));
+    match own {
+        Ok(own) if own == there => Ok(()),
+        Err(StoreError::Io { error, .. })
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound
+            ) =>
+        {
+            Err(StoreError::io(path)(error))
+        }
+        _ => Err(conflict()),
+    }
 }

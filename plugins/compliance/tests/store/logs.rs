@@ -31,7 +31,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         Self {
-            place: Place::new(0),
+            place: Place::new(1),
             server: Server::start(),
         }
     }
@@ -177,9 +177,8 @@ fn a_gap_a_change_and_a_past_that_was_signed_again_are_named() {
     let alone = audit::verify(&out, &VerifyOptions::default()).unwrap();
     assert!(alone.is_intact(), "the newest checkpoint alone says nothing");
     let (report, ..) = scene.verified("rewritten", &log);
-    let text = report.damages.iter().map(ToString::to_string).collect::<String>();
-    assert!(!report.is_intact());
-    assert!(text.contains("signed") || text.contains("not"), "{text}");
+    let rewritten = |damage: &audit::Damage| matches!(damage, audit::Damage::Rewritten { .. });
+    assert!(report.damages.iter().any(rewritten), "{:?}", report.damages);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -69,7 +69,9 @@ impl Scene {
     }
 
     fn in_spool(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.spool().join("recordings")).unwrap();
+        let entries = fs::read_dir(self.spool().join("recordings"))
+            .into_iter()
+            .flatten();
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 
@@ -338,7 +340,7 @@ fn a_full_spool_ends_the_recording_cleanly_and_a_new_one_waits_for_room() {
     assert_eq!(report.end.unwrap().1, "spool-full");
 
     // Another one begins only when there is room, and takes no key before.
-    let run = scene.place.launch(&scene.call("spool-max-bytes=60000", 2));
+    let run = scene.place.launch(&scene.call("spool-max-bytes=60000", 1000));
     run.play();
     run.wait("the pause", |run| !run.messages("compliance-paused").is_empty());
     let paused = run.messages("compliance-paused").pop().unwrap();
@@ -507,7 +509,7 @@ fn what_cannot_be_meant_is_refused_before_anything_is_recorded() {
         let error = run.error().unwrap();
         assert!(error.contains(expected), "{properties}: {error}");
     }
-    assert!(!Path::new(&scene.spool()).join("recordings").exists() || scene.in_spool().is_empty());
+    assert!(scene.in_spool().is_empty());
 }
 
 #[test]
