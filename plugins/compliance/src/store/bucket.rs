@@ -24,6 +24,15 @@ pub const MAX_OBJECT: u64 = MAX_MEMBER + 4096;
 /// How long the answer to a question without a body may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Answers that do not pass by themselves.
+const REFUSALS: [&str; 5] = [
+    "400 Bad Request",
+    "401 Unauthorized",
+    "403 Forbidden",
+    "404 Not Found",
+    "501 Not Implemented",
+];
+
 /// How strictly objects are locked until their time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockMode {
@@ -235,8 +244,8 @@ impl Bucket {
                 what: what.to_owned(),
                 error: text,
             },
-            // Not before a request is made is it known that there is no role, no token, no key.
-            _ if text.contains("400 Bad Request") => StoreError::Refused {
+            // Lists, and requests for a role's credentials, tell what the store said in their text alone.
+            _ if REFUSALS.iter().any(|refusal| text.contains(refusal)) => StoreError::Refused {
                 what: what.to_owned(),
                 error: text,
             },

@@ -282,7 +282,7 @@ fn a_mirror_that_dies_at_any_moment_leaves_what_verifies_and_the_next_one_goes_o
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        scene.server.wire.cut_after(random % 9000);
+        scene.server.wire.cut_after(random % 30_000);
         let mirror = scene.mirror();
         let mut waited = 0;
         while !scene.server.wire.is_cut() && !mirror.drain(Duration::from_millis(100)) && waited < 100 {
@@ -311,7 +311,7 @@ fn a_mirror_that_dies_at_any_moment_leaves_what_verifies_and_the_next_one_goes_o
             seen = lines;
         }
     }
-    assert!(cuts > 8, "only {cuts} were cut");
+    assert!(cuts > 3, "only {cuts} were cut");
     let path = writing.end();
     let here = files(&path);
     let mirror = scene.mirror();
@@ -598,7 +598,7 @@ fn no_entry_of_the_log_is_there_before_what_it_speaks_of() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        scene.server.wire.cut_after(random % 15_000);
+        scene.server.wire.cut_after(random % 30_000);
         // Until it is cut, or nothing more has to pass.
         while !scene.server.wire.is_cut() && !mirror.drain(Duration::from_millis(100)) {}
         scene.server.wire.cut();
