@@ -20,6 +20,8 @@ audio="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload
 
 # A track for each stream: by video and audio of A, then of B; and one of what is said in the room. The recorder asks for a
 # keyframe where a track begins.
+# A pad of rtpbin comes with its first packet; gst-launch-1.0 links it then, to the capsfilter that takes it. With plain caps in
+# place of the capsfilter it would make one itself, and two pads that come at once could both stay unlinked.
 exec gst-launch-1.0 -e -m \
   mlskeyring name=room room="$ROOM" accept=recorded delivery="${DELIVERY:-sqlite:${LOG:-}}" \
     certificate-file="$ME/cert.pem" private-key-file="$ME/key.pem" ca-file="$ME/ca.pem" \
@@ -32,13 +34,13 @@ exec gst-launch-1.0 -e -m \
   udpsrc port=$((PORT + 2)) caps="$audio" ! a.recv_rtp_sink_1  udpsrc port=$((PORT + 3)) ! a.recv_rtcp_sink_1 \
   a.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 11)) sync=false async=false \
   a.send_rtcp_src_1 ! udpsink host="$RELAY" port=$((PORT + 13)) sync=false async=false \
-  a. ! application/x-rtp,media=video ! rtpsframedepay ! sframedec name=open-a-video ! recorder. \
-  a. ! application/x-rtp,media=audio ! rtpsframedepay ! sframedec name=open-a-audio ! recorder. \
+  a. ! capsfilter caps=application/x-rtp,media=video ! rtpsframedepay ! sframedec name=open-a-video ! recorder. \
+  a. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay ! sframedec name=open-a-audio ! recorder. \
   \
   rtpbin name=b \
   udpsrc port=$((PORT + 4)) caps="$video" ! b.recv_rtp_sink_0  udpsrc port=$((PORT + 5)) ! b.recv_rtcp_sink_0 \
   udpsrc port=$((PORT + 6)) caps="$audio" ! b.recv_rtp_sink_1  udpsrc port=$((PORT + 7)) ! b.recv_rtcp_sink_1 \
   b.send_rtcp_src_0 ! udpsink host="$RELAY" port=$((PORT + 15)) sync=false async=false \
   b.send_rtcp_src_1 ! udpsink host="$RELAY" port=$((PORT + 17)) sync=false async=false \
-  b. ! application/x-rtp,media=video ! rtpsframedepay ! sframedec name=open-b-video ! recorder. \
-  b. ! application/x-rtp,media=audio ! rtpsframedepay ! sframedec name=open-b-audio ! recorder.
+  b. ! capsfilter caps=application/x-rtp,media=video ! rtpsframedepay ! sframedec name=open-b-video ! recorder. \
+  b. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay ! sframedec name=open-b-audio ! recorder.

@@ -40,6 +40,8 @@ fi
 
 # Keyframes are rare on purpose: who joins asks for one over RTCP, and at a change of keys sframeenc asks for one.
 # rtcp-fb-nack-pli: without it rtpbin does not send the decoder's wish for a keyframe.
+# A pad of rtpbin comes with its first packet; gst-launch-1.0 links it then, to the capsfilter that takes it. With plain caps in
+# place of the capsfilter it would make one itself, and two pads that come at once could both stay unlinked.
 exec gst-launch-1.0 -e -m rtpbin name=rtp \
   mlskeyring name=room room="$ROOM" create=$create ${POLICY:+policy-file="$POLICY"} accept="${ACCEPT:-strict}" \
     delivery="${DELIVERY:-sqlite:${LOG:-}}" \
@@ -59,7 +61,7 @@ exec gst-launch-1.0 -e -m rtpbin name=rtp \
     caps="application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96,a-sframe=(string)\"\",rtcp-fb-nack-pli=(boolean)true" \
     ! rtp.recv_rtp_sink_0 \
   udpsrc port=$((PORT + 5)) ! rtp.recv_rtcp_sink_0 \
-  rtp. ! application/x-rtp,media=video ! rtpsframedepay name=join-video ! sframedec name=open-video ! tee name=frames \
+  rtp. ! capsfilter caps=application/x-rtp,media=video ! rtpsframedepay name=join-video ! sframedec name=open-video ! tee name=frames \
   frames. ! queue ! filesink async=false location="$OUT/video.bin" \
   frames. ! queue ! vp8dec ! tee name=pictures \
   pictures. ! queue ! videoconvert ! videorate ! video/x-raw,framerate=2/1 \
@@ -69,7 +71,7 @@ exec gst-launch-1.0 -e -m rtpbin name=rtp \
     caps="application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=97,a-sframe=(string)\"\"" \
     ! rtp.recv_rtp_sink_1 \
   udpsrc port=$((PORT + 7)) ! rtp.recv_rtcp_sink_1 \
-  rtp. ! application/x-rtp,media=audio ! rtpsframedepay name=join-audio ! sframedec name=open-audio ! tee name=sounds \
+  rtp. ! capsfilter caps=application/x-rtp,media=audio ! rtpsframedepay name=join-audio ! sframedec name=open-audio ! tee name=sounds \
   sounds. ! queue ! filesink async=false location="$OUT/audio.bin" \
   sounds. ! queue ! opusdec ! audioconvert ! wavenc ! filesink async=false location="$OUT/sound.wav" \
   "$@"

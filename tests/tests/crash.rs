@@ -9,7 +9,7 @@
 )]
 
 use gst_e2ee_common::header::Header;
-use gst_e2ee_tests::process::{Finished, Sandbox};
+use gst_e2ee_tests::process::{Finished, Sandbox, staged_plugins};
 use std::collections::HashSet;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -190,8 +190,15 @@ fn a_read_only_state_directory_refuses_to_start_and_says_why() {
         for path in [&keys, &file] {
             chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
         }
+        // Where the plugins were built it may not get at them.
+        let plugins = sandbox.path("plugins");
+        fs::create_dir(&plugins).unwrap();
+        for library in ["libgstsframe.so", "libgstrtpsframe.so"] {
+            fs::copy(staged_plugins().join(library), plugins.join(library)).unwrap();
+        }
         let gst_launch = command;
         command = sandbox.command("setpriv");
+        command.env("GST_PLUGIN_PATH", &plugins);
         command
             .args([
                 "--reuid",

@@ -11,6 +11,8 @@
 use gst_e2ee_tests::process::{Finished, Sandbox};
 use gst_e2ee_tests::readme::{readme_command, root, shell, with_free_ports};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -57,6 +59,58 @@ fn python_example_opens_every_frame_over_a_change_of_keys() {
         "{}",
         finished.printed
     );
+}
+
+#[test]
+fn python_example_shows_figures_and_messages_as_openmetrics() {
+    let sandbox = Sandbox::new();
+    sandbox.key_file("keys", KEYS);
+    sandbox.key_file("another", ANOTHER_KEY);
+    let script = root().join("examples/python/metrics.py");
+    let mut command = sandbox.python(script.to_str().unwrap());
+    command.args(["--port", "0"]).arg(
+        "audiotestsrc is-live=true ! opusenc ! sframeenc name=seal key-file=keys kid=1 ! tee name=t \
+         t. ! queue ! sframedec name=open key-file=keys ! fakesink \
+         t. ! queue ! sframedec name=wrong key-file=another ! fakesink",
+    );
+    let mut running = sandbox.start("metrics", &mut command);
+    assert!(running.wait_for_print(|printed| printed.contains("/metrics\n")));
+    let printed = running.printed();
+    let address = printed.trim().strip_prefix("http://").unwrap();
+    let address = address.strip_suffix("/metrics").unwrap();
+    let get = |path: &str| {
+        let mut connection = TcpStream::connect(address).unwrap();
+        write!(connection, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let mut samples = String::new();
+    // A scrape reads the figures before the messages, and a figure that has counted nothing yet is left out.
+    let wanted = [
+        "unknown gst_e2ee_sframeenc_sealed seal",
+        "unknown gst_e2ee_sframedec_opened open",
+        "unknown gst_e2ee_sframedec_auth_failed wrong",
+        "counter gst_e2ee_messages_total wrong auth-failed",
+    ];
+    let complete = running.wait_for(|| {
+        let answer = get("/metrics");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains("application/openmetrics-text; version=1.0.0"),
+            "{head}"
+        );
+        fs::write(sandbox.path("metrics"), body).unwrap();
+        let mut parser = sandbox.python("openmetrics.py");
+        parser.stdin(fs::File::open(sandbox.path("metrics")).unwrap());
+        samples = sandbox.run("parser", &mut parser).expect_success().printed;
+        wanted.iter().all(|sample| samples.contains(sample))
+    });
+    assert!(complete, "{samples}");
+    assert!(!samples.contains("sframedec_opened wrong"), "{samples}");
+    assert!(get("/").starts_with("HTTP/1.0 404"));
+    running.interrupt();
+    running.finish().expect_success();
 }
 
 // C

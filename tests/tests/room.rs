@@ -545,6 +545,20 @@ fn the_room_says_what_happens_in_it() {
     assert_eq!(code(&ben, "anna").unwrap(), pair);
     assert_eq!(code(&anna, "nobody"), None);
 
+    // People compare them, and say so.
+    let verified = || anna.check_posture(&clinic).is_some_and(|report| report.verified);
+    assert!(!verified());
+    assert!(anna.act("confirm-code", &[&"ben", &"12345"]));
+    until(&clinic, &both, "a wrong code is refused", || {
+        refusals(&call, "anna")
+            .iter()
+            .any(|(_, why)| why.starts_with("confirm: "))
+    });
+    assert!(!verified());
+    assert!(anna.act("confirm-code", &[&"ben", &pair]));
+    until(&clinic, &both, "the report says it", verified);
+    assert!(anna.act("confirm-code", &[&None::<String>, &ben.code()]));
+
     // What cannot be is refused with a reason.
     assert!(anna.act("remove-member", &[&"nobody"]));
     until(&clinic, &both, "a refusal", || {

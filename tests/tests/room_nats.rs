@@ -205,7 +205,7 @@ impl Trio {
 
     /// Which server leads the room's stream, as this server says.
     fn leader(&self, asked: usize) -> usize {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_secs(120);
         loop {
             let mut stranger = self.servers[asked].stranger();
             let names = stranger.ask("$JS.API.STREAM.NAMES", "{}");

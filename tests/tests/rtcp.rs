@@ -39,7 +39,7 @@ impl Call {
              a-sframe=(string)\\\"\\\",rtcp-fb-nack-pli=(boolean)true\" ! rtp.recv_rtp_sink_0 \
              {UDP} name=rtcp-in ! rtp.recv_rtcp_sink_0 \
              rtp.send_rtcp_src_0 ! udpsink name=rtcp-out host=127.0.0.1 sync=false async=false \
-             rtp. ! application/x-rtp,media=video ! {open} ! vp8dec ! fakesink sync=false"
+             rtp. ! capsfilter caps=application/x-rtp,media=video ! {open} ! vp8dec ! fakesink sync=false"
         ));
         let sender = Player::new(&format!(
             "rtpbin name=rtp \

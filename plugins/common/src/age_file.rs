@@ -54,12 +54,56 @@ pub fn recipient(text: &str) -> Result<Recipient, NotARecipient> {
     Ok(recipient)
 }
 
+/// The recipient whose point this is: for keys that stand elsewhere than in an age file.
+pub fn recipient_at(point: &[u8; 32]) -> Result<Recipient, NotARecipient> {
+    recipient(&text(point))
+}
+
+/// A recipient's Bech32 text (BIP 173).
+fn text(point: &[u8; 32]) -> String {
+    let mut values = Vec::with_capacity(58);
+    let (mut bits, mut count) = (0_u32, 0);
+    for byte in point {
+        bits = bits << 8 | u32::from(*byte);
+        count += 8;
+        while count >= 5 {
+            count -= 5;
+            values.push(bits >> count & 31);
+        }
+    }
+    // 256 bits are 51 letters and one more bit.
+    values.push(bits << (5 - count) & 31);
+    let prefix = PREFIX.bytes().map(u32::from);
+    let expanded = prefix
+        .clone()
+        .map(|c| c >> 5)
+        .chain([0])
+        .chain(prefix.map(|c| c & 31));
+    let mut sum = 1;
+    for value in expanded.chain(values.iter().copied()).chain([0; CHECKSUM]) {
+        const GENERATOR: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
+        let top: u32 = sum >> 25;
+        sum = (sum & 0x1ff_ffff) << 5 ^ value;
+        for (bit, generator) in GENERATOR.iter().enumerate() {
+            sum ^= generator * (top >> bit & 1);
+        }
+    }
+    let checksum = (0..CHECKSUM).rev().map(|place| (sum ^ 1) >> (5 * place) & 31);
+    let letters = values.iter().copied().chain(checksum);
+    let letter = |value: u32| usize::try_from(value).ok().and_then(|value| LETTERS.get(value));
+    let data = letters.filter_map(letter).map(|letter| char::from(*letter));
+    format!("{PREFIX}1{}", data.collect::<String>())
+}
+
+/// What recipients begin with, before the 1.
+const PREFIX: &str = "age";
+const LETTERS: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+/// Letters at the end.
+const CHECKSUM: usize = 6;
+
 /// The 32 bytes in a recipient's Bech32 text (BIP 173), whose checksum was verified.
 fn point(text: &str) -> Option<[u8; 32]> {
-    const LETTERS: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-    const CHECKSUM: usize = 6;
-
-    let data = text.strip_prefix("age1")?.as_bytes();
+    let data = text.strip_prefix(PREFIX)?.strip_prefix('1')?.as_bytes();
     let data = data.get(..data.len().checked_sub(CHECKSUM)?)?;
     let (mut bits, mut count) = (0_u32, 0);
     let mut bytes = Vec::with_capacity(32);
@@ -113,8 +157,18 @@ pub enum OpenError {
 
 /// Opens a complete age file.
 pub fn open(file: &[u8], identities: &[Identity]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    open_with(
+        file,
+        identities.iter().map(|identity| identity as &dyn age::Identity),
+    )
+}
+
+/// The same with identities that are held elsewhere.
+pub fn open_with<'a>(
+    file: &[u8],
+    identities: impl Iterator<Item = &'a dyn age::Identity>,
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let decryptor = age::Decryptor::new_buffered(file).map_err(|_| OpenError::Damaged)?;
-    let identities = identities.iter().map(|identity| identity as &dyn age::Identity);
     let mut reader = decryptor.decrypt(identities).map_err(|error| match error {
         age::DecryptError::NoMatchingKeys => OpenError::NotForUs,
         _ => OpenError::Damaged,
@@ -199,49 +253,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// BIP 173, written again for the tests.
-    fn bech32(bytes: &[u8; 32]) -> String {
-        const LETTERS: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-        fn checksum(values: &[u8]) -> u32 {
-            const GENERATOR: [u32; 5] = [0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3];
-            values.iter().fold(1, |sum, value| {
-                let top = sum >> 25;
-                let next = (sum & 0x1ff_ffff) << 5 ^ u32::from(*value);
-                GENERATOR
-                    .iter()
-                    .enumerate()
-                    .fold(next, |sum, (i, g)| if top >> i & 1 == 1 { sum ^ g } else { sum })
-            })
-        }
-        let mut values = Vec::new();
-        let (mut bits, mut count) = (0_u32, 0);
-        for byte in bytes {
-            bits = bits << 8 | u32::from(*byte);
-            count += 8;
-            while count >= 5 {
-                count -= 5;
-                values.push((bits >> count & 31) as u8);
-            }
-        }
-        if count > 0 {
-            values.push((bits << (5 - count) & 31) as u8);
-        }
-        let mut all: Vec<u8> = b"age".iter().map(|c| c >> 5).collect();
-        all.push(0);
-        all.extend(b"age".iter().map(|c| c & 31));
-        all.extend(&values);
-        all.extend([0; 6]);
-        let sum = checksum(&all) ^ 1;
-        values.extend((0..6).map(|i| (sum >> (5 * (5 - i)) & 31) as u8));
-        let data: String = values.iter().map(|v| LETTERS[usize::from(*v)] as char).collect();
-        format!("age1{data}")
-    }
-
     #[test]
     fn a_recipient_has_one_form() {
         let text = Identity::generate().to_public().to_string();
         assert_eq!(recipient(&text).unwrap().to_string(), text);
-        assert_eq!(bech32(&point(&text).unwrap()), text);
+        assert_eq!(recipient_at(&point(&text).unwrap()).unwrap().to_string(), text);
         for bad in [
             String::new(),
             text.to_uppercase(),
@@ -274,7 +290,7 @@ mod tests {
         minus_one[0] = 0xec;
         minus_one[31] = 0x7f;
         for bytes in [[0; 32], one, minus_one] {
-            assert_eq!(recipient(&bech32(&bytes)).err(), Some(NotARecipient::LowOrder));
+            assert_eq!(recipient_at(&bytes).err(), Some(NotARecipient::LowOrder));
         }
     }
 
@@ -323,6 +339,14 @@ mod tests {
         assert!(matches!(identities(&path), Err(IdentityError::Encrypted(_))));
         std::fs::write(&path, "# nothing\n").unwrap();
         assert!(matches!(identities(&path), Err(IdentityError::Form(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_point_has_the_text_that_age_reads(bytes in any::<[u8; 32]>()) {
+            let read: Recipient = text(&bytes).parse().unwrap();
+            prop_assert_eq!(point(&read.to_string()), Some(bytes));
+        }
     }
 
     proptest! {

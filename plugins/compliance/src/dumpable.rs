@@ -6,8 +6,8 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 pub fn forbid_core_dumps() -> Result<(), String> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
         format!(
-            "core dumps cannot be switched off ({error}), so a crash could write media in clear to the disk; set \
-             allow-core-dumps=true if that is acceptable"
+            "core dumps cannot be switched off ({error}), so a crash could write media or keys in clear to the disk; \
+             where that is acceptable, the elements have allow-core-dumps=true"
         )
     })
 }

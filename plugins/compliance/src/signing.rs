@@ -15,6 +15,11 @@ pub fn to_be_signed(purpose: &str, data: &[u8]) -> Vec<u8> {
 pub struct PublicKey(pub [u8; 32]);
 
 impl PublicKey {
+    /// Can there be a signature that it verifies? A point of low order, or what is no point, has none.
+    pub fn can_verify(&self) -> bool {
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak())
+    }
+
     /// Is this the key's signature over the data, for this purpose? A key that is none has no signatures.
     pub fn verifies(&self, purpose: &str, data: &[u8], signature: &Signature) -> bool {
         self.verifies_bare(&to_be_signed(purpose, data), signature)
@@ -66,7 +71,7 @@ mod tests {
         let key = SigningKey::from_bytes(&[7; 32]);
         let signature = key.sign("manifest", b"data");
         let public = key.public();
-        assert!(public.verifies("manifest", b"data", &signature));
+        assert!(public.verifies("manifest", b"data", &signature) && public.can_verify());
         assert!(!public.verifies("recording", b"data", &signature));
         assert!(!public.verifies("manifest", b"dat", &signature));
         let other = SigningKey::from_bytes(&[8; 32]).public();
@@ -84,5 +89,6 @@ mod tests {
         for bytes in [[0; 32], [0xff; 32]] {
             assert!(!PublicKey(bytes).verifies("manifest", b"", &signature));
         }
+        assert!(!PublicKey([0; 32]).can_verify());
     }
 }

@@ -243,7 +243,7 @@ mod tests {
     use crate::identity::IdentityKey;
     use crate::identity::issue::{Authority, Subject, Validity};
     use crate::policy::{Claim, RoomTag, fixtures};
-    use crate::room::{Member, State};
+    use crate::room::{State, member_of};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -270,19 +270,12 @@ mod tests {
             group_id: "00".into(),
             epoch: 3,
             epoch_code: String::new(),
-            members: vec![Member {
-                leaf: 1,
-                id: "ben".into(),
-                operator: own.operator.clone(),
-                roles: own.roles.clone(),
-                fingerprint: own.fingerprint.to_string(),
-                own: true,
-                name: None,
-            }],
+            members: vec![member_of(1, &own, true)],
             policy: Some(policy),
             policy_digest: String::new(),
             accept: Claim::Strict,
             accepted: true,
+            verified: false,
             recording_since: None,
             counters: Default::default(),
         };

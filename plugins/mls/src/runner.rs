@@ -301,6 +301,9 @@ fn standing(state: State) -> Standing {
     }
 }
 
+/// What a report is made anew for: epoch, state, whether people verified all, and the policy's digest.
+type Reported = (u64, State, bool, String);
+
 /// What the thread has.
 struct Run {
     room: Room<SqliteStore>,
@@ -309,8 +312,8 @@ struct Run {
     host: Arc<dyn Host>,
     view: Arc<Mutex<View>>,
     posture_file: Option<PathBuf>,
-    /// When the last report was made (unix seconds), and of which epoch, state and policy.
-    reported: Option<(u64, u64, State, String)>,
+    /// When the last report was made (unix seconds), and of what.
+    reported: Option<(u64, Reported)>,
     /// Sequence up to which the log was read.
     read: u64,
     answers: HashMap<u64, Answer>,
@@ -558,16 +561,19 @@ impl Run {
             status.state = State::Transition;
         }
         let unix = now(&self.shared).unix;
-        let of = (status.epoch, status.state, status.policy_digest.clone());
+        let of = (
+            status.epoch,
+            status.state,
+            status.verified,
+            status.policy_digest.clone(),
+        );
         let fresh = self
             .reported
             .as_ref()
-            .is_some_and(|(made, epoch, state, digest)| {
-                (*epoch, *state, digest) == (of.0, of.1, &of.2) && unix < made + REPORT_LIFETIME / 2
-            });
+            .is_some_and(|(made, reported)| *reported == of && unix < made + REPORT_LIFETIME / 2);
         let mut posture = None;
         if !fresh && status.policy.is_some() {
-            self.reported = Some((unix, of.0, of.1, of.2));
+            self.reported = Some((unix, of));
             match self.report(&status, None) {
                 Ok(signed) => {
                     if let Some(path) = &self.posture_file
@@ -612,7 +618,6 @@ impl Run {
             now: now(&self.shared).unix,
             lifetime: REPORT_LIFETIME,
             nonce,
-            verified: false,
             mls_suite: MLS_SUITE as u16,
         };
         posture::Signed::new(status, self.room.own(), &options)

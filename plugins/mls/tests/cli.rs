@@ -120,7 +120,6 @@ impl Keyring {
                         now: now(),
                         lifetime: 600,
                         nonce,
-                        verified: false,
                         mls_suite: 1,
                     };
                     match Signed::new(&status, &own, &options) {
@@ -224,6 +223,7 @@ fn status(ca: &Authority, members: &[&Identity]) -> Status {
                 roles: identity.roles.clone(),
                 fingerprint: identity.fingerprint.to_string(),
                 own: leaf == 0,
+                verified: false,
                 name: Some("Dr Meyer".into()),
             })
             .collect(),
@@ -231,6 +231,7 @@ fn status(ca: &Authority, members: &[&Identity]) -> Status {
         policy: Some(policy),
         accept: Claim::Recorded,
         accepted: true,
+        verified: false,
         recording_since: Some(1_800_000_000),
         counters: Counters::default(),
     }

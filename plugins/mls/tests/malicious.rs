@@ -501,28 +501,46 @@ fn a_path_that_half_of_the_room_cannot_follow() {
 #[test]
 fn a_path_that_half_of_the_room_cannot_follow_and_its_author_says_it_cannot_either() {
     let mut case = Case::new(OPEN);
-    let stuck = case.evil.message(&[3]).unwrap();
     let (record, _) = case.evil.commit_wrongly(!(1 << 4)).unwrap();
+    let stuck = case.evil.stuck_at(&record).unwrap();
     case.world.append(record.encode());
-    case.world.append(Record::Message(stuck).encode());
+    case.world.append(stuck.encode());
     case.world.pass(20_000);
     // Believed, a and b would go on without c, who is in the epoch that the commit began.
     case.world.check_agreed(&HONEST);
     case.goes_on();
 }
 
-#[test]
-fn a_path_that_nobody_can_follow_and_one_member_has_lost_its_state() {
+/// b has lost its state, so that it cannot say any more whether it could follow so many commits that nobody can; then it is
+/// back.
+fn wrong_paths_without_b(count: usize) -> Case {
     let mut case = Case::new(OPEN);
-    // b cannot say any more whether it could.
     case.world.kill(B);
     case.world.endpoints[B].disk = Some(MemoryStore::new());
-    let (record, _) = case.evil.commit_wrongly(u64::MAX).unwrap();
-    case.world.append(record.encode());
+    for _ in 0..count {
+        let (record, _) = case.evil.commit_wrongly(u64::MAX).unwrap();
+        case.world.append(record.encode());
+        case.evil.forget_pending();
+    }
     case.world.pass(5000);
     assert!(!case.world.endpoints[A].sealing);
     case.world.start(B);
+    case
+}
+
+#[test]
+fn a_path_that_nobody_can_follow_and_one_member_has_lost_its_state() {
+    let mut case = wrong_paths_without_b(1);
     case.world.pass(60_000);
+    case.world.check_agreed(&HONEST);
+    case.goes_on();
+}
+
+#[test]
+fn paths_that_nobody_can_follow_one_after_the_other_while_a_member_has_lost_its_state() {
+    let mut case = wrong_paths_without_b(3);
+    // That it has no state is known once, for all three: it makes a new key package every half minute at most.
+    case.world.pass(25_000);
     case.world.check_agreed(&HONEST);
     case.goes_on();
 }

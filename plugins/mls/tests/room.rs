@@ -4,6 +4,7 @@
 
 mod world;
 
+use gstmls::codes::{IdentityKey, pair_code};
 use gstmls::identity::Role;
 use gstmls::policy::PolicyChange;
 use gstmls::record::Record;
@@ -51,6 +52,69 @@ fn a_rekey_brings_new_keys_to_all() {
     world.pass(2000);
     assert_eq!(world.epoch(0), before + 1);
     world.check_agreed(&all);
+}
+
+#[test]
+fn a_room_is_verified_when_people_compared_its_code_and_until_somebody_new_comes() {
+    let (mut world, ca, _) = room_of(&["a", "b"]);
+    let status = |world: &World| world.endpoints[0].room.as_ref().unwrap().status();
+    let confirm = |world: &mut World, member: Option<&str>, code: &str| {
+        let (member, code) = (member.map(str::to_owned), code.to_owned());
+        world.command(0, Command::Confirm { member, code });
+        world.endpoints[0].room.as_ref().unwrap().status().verified
+    };
+    assert!(!status(&world).verified);
+    // What was read out before the last change is the code of no epoch that is.
+    let old = status(&world).epoch_code;
+    world.command(1, Command::Rekey);
+    world.pass(2000);
+    for wrong in [&old, "", " ", "12345"] {
+        assert!(!confirm(&mut world, None, wrong), "{wrong:?}");
+    }
+    assert_eq!(world.refusals(0).len(), 4);
+    let code = status(&world).epoch_code;
+    // As somebody writes it who heard it.
+    assert!(confirm(&mut world, None, &code.replace(' ', "")));
+    // It holds for the people, whatever keys come.
+    world.command(1, Command::Rekey);
+    world.pass(2000);
+    assert!(status(&world).verified);
+    assert!(
+        !world.endpoints[1].room.as_ref().unwrap().status().verified,
+        "b said nothing"
+    );
+
+    let c = ca.identity("c", &[Role::Participant]);
+    let c = world.add("c", c, World::settings());
+    world.pass(3000);
+    world.check_agreed(&[0, 1, c]);
+    assert!(!status(&world).verified);
+    let verified: Vec<_> = status(&world)
+        .members
+        .iter()
+        .map(|m| (m.id.clone(), m.verified))
+        .collect();
+    let expected = [("a", false), ("b", true), ("c", false)].map(|(id, verified)| (id.to_owned(), verified));
+    assert_eq!(verified, expected);
+
+    let own = |world: &World, index: usize| world.endpoints[index].own.identity().clone();
+    let pair = |a: usize, b: usize, world: &World| {
+        let (a, b) = (own(world, a), own(world, b));
+        pair_code(&IdentityKey::from(&a), &IdentityKey::from(&b))
+    };
+    let (with_b, with_c) = (pair(0, 1, &world), pair(0, c, &world));
+    for (member, code) in [("c", &with_b), ("nobody", &with_c), ("a", &with_c)] {
+        assert!(!confirm(&mut world, Some(member), code), "{member}");
+    }
+    assert!(confirm(&mut world, Some("c"), &with_c));
+    // Who is alone has compared nothing with anybody.
+    world.command(0, Command::Remove { member: "b".into() });
+    world.pass(2000);
+    assert!(status(&world).verified);
+    world.command(0, Command::Remove { member: "c".into() });
+    world.pass(2000);
+    assert_eq!(world.members(0), ["a"]);
+    assert!(!status(&world).verified);
 }
 
 #[test]

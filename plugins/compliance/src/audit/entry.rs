@@ -104,6 +104,14 @@ pub enum Way {
     Drill,
 }
 
+/// What forbids that a recording is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Obstacle {
+    /// A legal hold.
+    Hold,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -263,8 +271,10 @@ pub enum Event {
         access: Id,
         /// Who asks.
         requester: Id,
-        /// The one-time public key that it shall be opened to.
+        /// The one-time public key that it shall be opened to: the requester's.
         recipient: Id,
+        /// The one-time public key that custodians' shares shall be sealed to: the opening station's.
+        station: Id,
         /// Why.
         reason: Text,
         /// The case or order that it belongs to.
@@ -276,18 +286,18 @@ pub enum Event {
     AccessApproved {
         /// The request's id.
         access: Id,
-        /// Who.
+        /// Who: the fingerprint of the custodian's recipient.
         custodian: Id,
         /// Which share.
         share: u32,
     },
-    /// A custodian said no, or the request was not allowed.
+    /// A custodian said no, or something was tried that is not allowed.
     AccessDenied {
         /// The request's id.
         access: Id,
-        /// Who said so.
+        /// Who said so: a custodian, or `station` where the machine refused.
         by: Id,
-        /// Why.
+        /// Why. The station's begins with a stable nick and a colon.
         reason: Text,
     },
     /// A recording is about to be read: this entry is there before the first byte comes out.
@@ -327,15 +337,93 @@ pub enum Event {
         bytes: u64,
         /// Where it went to.
         destination: Text,
+        /// Who gets it, as the records system names them: an opaque reference, no name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recipient: Option<Id>,
+        /// For what: a code of HL7's v3-ActReason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        purpose: Option<Id>,
+    },
+    /// A page was made that tells of the recording and of all accesses to it. No media was opened for it.
+    Reported {
+        /// Who did it.
+        by: Id,
+        /// SHA-256 of the page.
+        sha256: Digest,
     },
     /// The recording's key was wrapped to others.
     Rewrapped {
         /// Who did it.
         by: Id,
+        /// How often that was done to this recording, this time included.
+        number: u32,
+        /// SHA-256 of the recording's new `rewrap.json`.
+        statement: Digest,
         /// Fingerprints of those who can each open it alone from now on. Earlier copies stay what they are.
         recipients: Vec<Digest>,
+        /// Who can open it together from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        custodians: Option<Custodians>,
         /// Why.
         reason: Text,
+        /// The case or order that it belongs to.
+        ticket: Text,
+    },
+    /// The recording must not be deleted until a release with the same ticket.
+    HoldPlaced {
+        /// Who says so.
+        by: Id,
+        /// Why.
+        reason: Text,
+        /// The case: a hold lasts until it is released for this one.
+        ticket: Text,
+    },
+    /// The hold with this ticket is over. Those with others are not.
+    HoldReleased {
+        /// Who says so.
+        by: Id,
+        /// Why.
+        reason: Text,
+        /// The case of the hold.
+        ticket: Text,
+    },
+    /// The recording is about to be deleted: this entry is there before anything of it is gone.
+    DeletionDecided {
+        /// Who decided.
+        by: Id,
+        /// Since when it was due: milliseconds since 1970.
+        due: u64,
+        /// Why.
+        reason: Text,
+        /// The case or order that it belongs to.
+        ticket: Text,
+    },
+    /// Somebody wanted to delete the recording, and must not.
+    DeletionRefused {
+        /// Who wanted it.
+        by: Id,
+        /// What forbids it.
+        cause: Obstacle,
+        /// What forbids it, in words.
+        reason: Text,
+        /// The case or order that it would have belonged to.
+        ticket: Text,
+    },
+    /// The recording's key files are destroyed: nobody opens it any more who kept no copy of them.
+    Shredded {
+        /// Who did it.
+        by: Id,
+        /// How many files were removed.
+        files: u64,
+    },
+    /// The recording's media is deleted too.
+    Deleted {
+        /// Who did it.
+        by: Id,
+        /// How many files were removed.
+        files: u64,
+        /// Their length.
+        bytes: u64,
     },
     /// The break-glass path was tried on a canary recording.
     Drill {
@@ -414,19 +502,33 @@ impl Event {
             Self::AccessOpened { .. } => "access-opened",
             Self::AccessEnded { .. } => "access-ended",
             Self::Exported { .. } => "exported",
+            Self::Reported { .. } => "reported",
             Self::Rewrapped { .. } => "rewrapped",
+            Self::HoldPlaced { .. } => "hold-placed",
+            Self::HoldReleased { .. } => "hold-released",
+            Self::DeletionDecided { .. } => "deletion-decided",
+            Self::DeletionRefused { .. } => "deletion-refused",
+            Self::Shredded { .. } => "shredded",
+            Self::Deleted { .. } => "deleted",
             Self::Drill { .. } => "drill",
         }
     }
 
-    /// Is it a last word? Those are written even where the disk is full, from the log's reserve.
+    /// Is it a last word? Those are written even where the disk is full, from the log's reserve. What deletes a recording
+    /// is one, because it makes room.
     pub fn closes(&self) -> bool {
         matches!(
             self,
-            Self::Stopped { .. } | Self::Failed { .. } | Self::AccessEnded { .. } | Self::LogRecovered { .. }
+            Self::Stopped { .. }
+                | Self::Failed { .. }
+                | Self::AccessEnded { .. }
+                | Self::LogRecovered { .. }
+                | Self::DeletionDecided { .. }
+                | Self::Shredded { .. }
+                | Self::Deleted { .. }
         )
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

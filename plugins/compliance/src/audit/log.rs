@@ -14,6 +14,7 @@
 //! order: `State`, then the folder's lock; `Timer` and `Roots` each by itself.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -26,13 +27,16 @@ use super::damage::{Damage, Source};
 use super::entry::{Entry, EntryError};
 use super::folder::{Folder, FolderError, KEY, Lock, Locked, PATIENCE, Storage, VKEY, failed};
 use super::frame::{HEADER, Step, Walk};
+use super::ledger::Ledger;
 use super::proof::{InclusionProof, Request};
 use super::roots::Roots;
 use super::state::{State, open_entries, read_note, write_note};
 use super::tree::{Claim, Edge, Hash, Prover};
 use crate::ids::RecordingId;
-use crate::recording::Root;
+use crate::recording::{Rewraps, Root};
 use crate::signing::{PublicKey, Signer};
+
+mod reading;
 
 /// The file of the entries.
 pub(super) const LOG: &str = "log";
@@ -279,16 +283,61 @@ impl Log {
     /// How far the manifest of a recording went at least, as the entries say. The first call reads the whole log, later
     /// ones what came since.
     pub fn known_root(&self, recording: RecordingId) -> Result<Option<Root>, LogError> {
+        self.with_roots(|roots| roots.of(recording))
+    }
+
+    /// What became of a recording's key since it was recorded, as the entries say. Reads as `known_root` does.
+    pub fn known_rewraps(&self, recording: RecordingId) -> Result<Rewraps, LogError> {
+        self.with_roots(|roots| roots.rewraps(recording))
+    }
+
+    fn with_roots<T>(&self, get: impl FnOnce(&Roots) -> T) -> Result<T, LogError> {
         // Up to there nothing changes any more, so that nobody has to wait meanwhile.
-        let end = self.shared.with_lock(|_, state, _| Ok(state.end()))?;
-        let path = self.shared.folder.file(LOG);
-        let failed = |error| LogError::Folder(failed(&path, error));
-        let file = File::open(&path).map_err(failed)?;
+        let end = self
+            .shared
+            .with_lock(|_, state, _| Ok::<_, LogError>(state.end()))?;
         let mut roots = lock(&self.shared.roots);
-        match roots.read(file, end).map_err(failed)? {
-            None => Ok(roots.of(recording)),
-            Some(damage) => Err(LogError::Damaged(self.path().to_owned(), damage)),
-        }
+        self.shared.read(|file| roots.read(file, end))?;
+        Ok(get(&roots))
+    }
+
+    /// What the log says of all recordings. Reads the whole log.
+    pub fn ledger(&self) -> Result<Ledger, LogError> {
+        let mut ledger = Ledger::new(self.shared.vkey.key());
+        self.follow(&mut ledger)?;
+        Ok(ledger)
+    }
+
+    /// Reads what came since the ledger was last read.
+    pub fn follow(&self, ledger: &mut Ledger) -> Result<(), LogError> {
+        let end = self
+            .shared
+            .with_lock(|_, state, _| Ok::<_, LogError>(state.end()))?;
+        self.shared.read(|file| ledger.read(file, end))
+    }
+
+    /// Lets somebody decide by what the log says at this moment, and appends what comes of it, as [`Self::append_all`]
+    /// does: nobody else appends in between. Keep it short, because everybody who appends waits. `ledger`: as
+    /// [`Self::ledger`] gave it; it is read up to the moment.
+    pub fn append_when<E: From<LogError>>(
+        &self,
+        ledger: &mut Ledger,
+        decide: impl FnOnce(&Ledger) -> Result<Vec<Entry>, E>,
+    ) -> Result<(), E> {
+        self.shared.with_lock::<_, E>(|shared, state, locked| {
+            shared.read(|file| ledger.read(file, state.end()))?;
+            let entries = decide(ledger)?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let encoded: Result<Vec<_>, _> = entries.iter().map(Entry::encode).collect();
+            let encoded = encoded.map_err(LogError::from)?;
+            let closes = entries.iter().any(|entry| entry.event.closes());
+            state.append(&shared.folder, &encoded, closes, locked)?;
+            Ok(())
+        })?;
+        self.shared.is_due();
+        Ok(())
     }
 
     /// Proves to whoever knows the log's key that an entry is in it. Signs a checkpoint where none covers it. Reads the
@@ -396,14 +445,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// Does something with the log as it is now, alone.
-    fn with_lock<T>(
+    fn with_lock<T, E: From<LogError>>(
         &self,
-        work: impl FnOnce(&Self, &mut State, &Locked<'_>) -> Result<T, LogError>,
-    ) -> Result<T, LogError> {
+        work: impl FnOnce(&Self, &mut State, &Locked<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut state = lock(&self.state);
-        let locked = self.lock.acquire()?;
+        let locked = self.lock.acquire().map_err(LogError::from)?;
         state.catch_up(&self.folder, &self.vkey, &locked)?;
         work(self, &mut state, &locked)
+    }
+
+    /// Reads entries of which a reader says what is damaged.
+    fn read(&self, read: impl FnOnce(File) -> io::Result<Option<Damage>>) -> Result<(), LogError> {
+        let path = self.folder.file(LOG);
+        let failed = |error| LogError::Folder(failed(&path, error));
+        match File::open(&path).and_then(read).map_err(failed)? {
+            None => Ok(()),
+            Some(damage) => Err(LogError::Damaged(self.folder.path().to_owned(), damage)),
+        }
     }
 
     /// The newest checkpoint, of everything that is in the log, and where that ends.

@@ -64,7 +64,7 @@ impl Text {
 }
 
 /// A character that takes its place in a line and does nothing else: no control, no direction, no invisible one.
-fn prints(c: char) -> bool {
+pub(crate) fn prints(c: char) -> bool {
     let invisible = matches!(c,
         '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}'
         | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}'

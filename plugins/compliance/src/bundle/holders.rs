@@ -3,16 +3,20 @@
 //! Both are named by files that people write. What a room's policy names of them are fingerprints:
 //! - of a recipient: SHA-256 of its text, `age1…`, without a line's end;
 //! - of an escrow: SHA-256 of `gst-e2ee escrow v1`, `M of N` and the custodians in the order of their shares, each in a
-//!   line of its own that ends with one line feed. Comments and blank lines of the file do not count.
+//!   line of its own that ends with one line feed. Comments, blank lines and how many spaces there are do not count.
 
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use age::x25519::Recipient;
 use serde::{Deserialize, Serialize};
 
 use super::{BundleError, read_bounded};
 use crate::age_file::recipient;
+use crate::audit::Id;
 use crate::digest::Digest;
+use crate::signing::PublicKey;
 
 /// Longest file, in bytes.
 const MAX_LIST: u64 = 64 * 1024;
@@ -38,7 +42,16 @@ pub struct Recipients(Vec<Recipient>);
 #[derive(Debug, Clone)]
 pub struct Escrow {
     m: u8,
-    custodians: Vec<Recipient>,
+    custodians: Vec<Custodian>,
+}
+
+/// Who gets one share of each recording's key, and signs what is decided about it. Written as
+/// `age1… <64 hex digits of the signing key>`, and the person's id behind that where it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Custodian {
+    recipient: Recipient,
+    signing: PublicKey,
+    person: Option<Id>,
 }
 
 /// What a policy, a bundle and a recording say of an escrow.
@@ -58,7 +71,11 @@ impl Recipients {
     pub fn read(path: &Path) -> Result<Self, BundleError> {
         let mut list = Vec::new();
         for (line, text) in lines(path)? {
-            add(&mut list, &text).map_err(at(path, line))?;
+            let key = recipient(&text).map_err(|error| at(path, line)(error.to_string()))?;
+            if list.contains(&key) {
+                return Err(at(path, line)("stands in the file already"));
+            }
+            list.push(key);
         }
         if list.is_empty() {
             return Err(BundleError::file(path, "names no recipient: nobody could open"));
@@ -90,7 +107,10 @@ impl Escrow {
     pub fn read(path: &Path) -> Result<Self, BundleError> {
         let mut lines = lines(path)?.into_iter();
         let (line, first) = lines.next().ok_or_else(|| {
-            BundleError::file(path, "is empty: write `2 of 3` and three custodians (age1…)")
+            BundleError::file(
+                path,
+                "is empty: write `2 of 3` and three custodians (gst-compliance keys custodian)",
+            )
         })?;
         let (m, n) = first
             .split_once(" of ")
@@ -99,9 +119,16 @@ impl Escrow {
             .ok_or_else(|| {
                 at(path, line)("must say how many custodians are needed, of how many (1 to 255): `2 of 3`")
             })?;
-        let mut custodians = Vec::new();
+        let mut custodians: Vec<Custodian> = Vec::new();
         for (line, text) in lines {
-            add(&mut custodians, &text).map_err(at(path, line))?;
+            let custodian: Custodian = text.parse().map_err(at(path, line))?;
+            // One person with two shares would be two of the M.
+            if custodians.iter().any(|known| known.is_like(&custodian)) {
+                return Err(at(path, line)(
+                    "has a key or a person that stands in the file already",
+                ));
+            }
+            custodians.push(custodian);
         }
         if custodians.len() != usize::from(n) {
             let count = custodians.len();
@@ -114,8 +141,14 @@ impl Escrow {
     }
 
     /// The custodians, in the order of their shares.
-    pub fn custodians(&self) -> &[Recipient] {
+    pub fn custodians(&self) -> &[Custodian] {
         &self.custodians
+    }
+
+    /// The custodian of this fingerprint, and the number of their share, from 1.
+    pub fn find(&self, fingerprint: &Digest) -> Option<(u8, &Custodian)> {
+        let mut numbered = (1..=u8::MAX).zip(&self.custodians);
+        numbered.find(|(_, custodian)| custodian.fingerprint() == *fingerprint)
     }
 
     /// Fingerprint, M and N.
@@ -131,6 +164,77 @@ impl Escrow {
             m: self.m,
             n,
         }
+    }
+}
+
+impl Custodian {
+    /// A custodian with these keys. `person`: the id under which the same person would ask for a recording.
+    pub fn new(recipient: Recipient, signing: PublicKey, person: Option<Id>) -> Self {
+        Self {
+            recipient,
+            signing,
+            person,
+        }
+    }
+
+    /// What shares are sealed to.
+    pub fn recipient(&self) -> &Recipient {
+        &self.recipient
+    }
+
+    /// What verifies their decisions.
+    pub fn signing(&self) -> &PublicKey {
+        &self.signing
+    }
+
+    /// Who that is, as the log names people.
+    pub fn person(&self) -> Option<&Id> {
+        self.person.as_ref()
+    }
+
+    /// By what the log names them: the fingerprint of the recipient.
+    pub fn fingerprint(&self) -> Digest {
+        fingerprint(&self.recipient)
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        let same_person = self.person.is_some() && self.person == other.person;
+        self.recipient == other.recipient || self.signing == other.signing || same_person
+    }
+}
+
+impl fmt::Display for Custodian {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.recipient, self.signing)?;
+        match &self.person {
+            Some(person) => write!(f, " {person}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Custodian {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split_ascii_whitespace();
+        let key = recipient(words.next().unwrap_or_default()).map_err(|error| error.to_string())?;
+        let signing = words.next().ok_or(
+            "has no signing key: write what gst-compliance keys custodian prints for their identity",
+        )?;
+        let signing: PublicKey = signing.parse().map_err(|error| format!("{error}"))?;
+        if !signing.can_verify() {
+            return Err("has a signing key with which nothing can be signed".to_owned());
+        }
+        let person = words
+            .next()
+            .map(Id::new)
+            .transpose()
+            .map_err(|error| error.to_string())?;
+        if words.next().is_some() {
+            return Err("has more than two keys and an id".to_owned());
+        }
+        Ok(Self::new(key, signing, person))
     }
 }
 
@@ -153,15 +257,6 @@ fn lines(path: &Path) -> Result<Vec<(usize, String)>, BundleError> {
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(number, line)| (number, line.to_owned()))
         .collect())
-}
-
-fn add(list: &mut Vec<Recipient>, text: &str) -> Result<(), String> {
-    let recipient = recipient(text).map_err(|error| error.to_string())?;
-    if list.contains(&recipient) {
-        return Err("stands in the file already".to_owned());
-    }
-    list.push(recipient);
-    Ok(())
 }
 
 fn at<S: Into<String>>(path: &Path, line: usize) -> impl FnOnce(S) -> BundleError {

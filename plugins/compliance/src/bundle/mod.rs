@@ -26,10 +26,12 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-pub use holders::{Escrow, EscrowFacts, Holders, Recipients};
+pub use holders::{Custodian, Escrow, EscrowFacts, Holders, Recipients};
 pub use prepare::prepare;
+pub(crate) use prepare::wrap;
 pub use shares::{Share, ShareError, combine};
-pub use statement::{FileFacts, Statement};
+pub(crate) use statement::names_fit;
+pub use statement::{FileFacts, Statement, share_name};
 pub use take::take_next;
 
 /// The signed statement in a bundle.

@@ -101,10 +101,11 @@ fn statement_has_shares(files: &[(String, Vec<u8>)]) -> bool {
     files.iter().any(|(name, _)| name != KEY_FILE)
 }
 
+/// Fingerprints of recipients, or an escrow; and the files, with their names.
 type Wrapped = (Vec<Digest>, Option<EscrowFacts>, Vec<(String, Vec<u8>)>);
 
 /// Wraps the identity for its holders.
-fn wrap(holders: &Holders, id: RecordingId, identity: &Identity) -> Result<Wrapped, String> {
+pub(crate) fn wrap(holders: &Holders, id: RecordingId, identity: &Identity) -> Result<Wrapped, String> {
     match holders {
         Holders::Recipients(recipients) => {
             let secret = identity_text(identity);
@@ -129,7 +130,7 @@ fn wrap(holders: &Holders, id: RecordingId, identity: &Identity) -> Result<Wrapp
                 .zip(escrow.custodians())
                 .zip(&plaintexts)
                 .map(|((index, custodian), plaintext)| {
-                    let file = seal([custodian], plaintext, 0).map_err(|e| e.to_string())?;
+                    let file = seal([custodian.recipient()], plaintext, 0).map_err(|e| e.to_string())?;
                     Ok((share_name(index), file))
                 })
                 .collect();

@@ -11,6 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::EscrowFacts;
 use crate::age_file::identity_text;
 use crate::ids::RecordingId;
 
@@ -136,6 +137,27 @@ impl Share {
     pub fn public(&self) -> &str {
         &self.facts.public
     }
+
+    /// Is it the share of this number, of this recording, by what it says itself? Or else: of what it is.
+    pub fn is_of(
+        &self,
+        recording: &RecordingId,
+        public: &str,
+        escrow: &EscrowFacts,
+        index: u8,
+    ) -> Result<(), String> {
+        let Facts { m, n, .. } = self.facts;
+        if self.facts.recording != *recording {
+            return Err(format!("it is of recording {}", self.facts.recording));
+        }
+        if self.facts.index != index {
+            return Err(format!("it is share {}, and not {index}", self.facts.index));
+        }
+        if self.facts.public != public || (m, n) != (escrow.m, escrow.n) {
+            return Err("it was dealt for another key, or among others".to_owned());
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Share {
@@ -168,10 +190,11 @@ pub(super) fn deal(identity: &Identity, recording: RecordingId, m: u8, n: u8) ->
 }
 
 /// Puts shares together to the recording's identity. All that are given are used; M of them are needed.
-pub fn combine(shares: &[Share]) -> Result<Identity, ShareError> {
+pub fn combine<'a>(shares: impl IntoIterator<Item = &'a Share>) -> Result<Identity, ShareError> {
+    let shares: Vec<&Share> = shares.into_iter().collect();
     let first = shares.first().ok_or(ShareError::TooFew { needed: 1, given: 0 })?;
     let mut seen = [false; 256];
-    for Share { facts, .. } in shares {
+    for Share { facts, .. } in &shares {
         let expected = Facts {
             index: facts.index,
             ..first.facts.clone()

@@ -77,6 +77,23 @@ pub fn share_name(index: u8) -> String {
     format!("{SHARES}/{index:03}.age")
 }
 
+/// Are these files those of a key that is for these holders?
+pub(crate) fn names_fit(recipients: &[Digest], escrow: Option<&EscrowFacts>, files: &[FileFacts]) -> bool {
+    let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+    match escrow {
+        None => {
+            (1..=MAX_RECIPIENTS).contains(&recipients.len())
+                && recipients.is_sorted_by(|a, b| a < b)
+                && names == [KEY_FILE]
+        }
+        Some(escrow) => {
+            recipients.is_empty()
+                && (1..=escrow.n).contains(&escrow.m)
+                && names == (1..=escrow.n).map(share_name).collect::<Vec<_>>()
+        }
+    }
+}
+
 impl Statement {
     /// Signs it and writes the file.
     pub fn encode(&self, dealer: &dyn Signer) -> Result<Vec<u8>, String> {
@@ -114,20 +131,7 @@ impl Statement {
                 self.version
             ));
         }
-        let names: Vec<_> = self.files.iter().map(|file| file.name.as_str()).collect();
-        let fits = match &self.escrow {
-            None => {
-                (1..=MAX_RECIPIENTS).contains(&self.recipients.len())
-                    && self.recipients.is_sorted_by(|a, b| a < b)
-                    && names == [KEY_FILE]
-            }
-            Some(escrow) => {
-                self.recipients.is_empty()
-                    && (1..=escrow.n).contains(&escrow.m)
-                    && names == (1..=escrow.n).map(share_name).collect::<Vec<_>>()
-            }
-        };
-        if !fits {
+        if !names_fit(&self.recipients, self.escrow.as_ref(), &self.files) {
             return Err("its recipients, its escrow and its files contradict each other".to_owned());
         }
         Ok(())

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::age_file::{identity_text, open, parse_identities};
+use crate::breakglass::custodian::{FileKey, public};
 use crate::signing::Signer;
 
 fn dealer() -> SigningKey {
@@ -51,12 +52,20 @@ impl World {
         format!("# people\n\n  {}  \n", lines.join("\n"))
     }
 
+    fn custodians(&self) -> Vec<String> {
+        self.people
+            .iter()
+            .map(|key| public(&FileKey::new(key.clone()).unwrap(), None).to_string())
+            .collect()
+    }
+
     fn recipients(&self) -> Holders {
         Holders::Recipients(Recipients::read(&self.file("recipients", &self.lines())).unwrap())
     }
 
     fn escrow(&self, m: usize) -> Holders {
-        let text = format!("# escrow\n{m} of {}\n{}", self.people.len(), self.lines());
+        let people = self.custodians().join("\n");
+        let text = format!("# escrow\n{m} of {}\n\n{people}\n# end\n", self.people.len());
         Holders::Escrow(Escrow::read(&self.file("escrow", &text)).unwrap())
     }
 
@@ -202,11 +211,7 @@ fn secrets_are_in_no_debug_text() {
 #[test]
 fn an_escrow_has_one_fingerprint_whatever_comments_its_file_has() {
     let world = World::new(3);
-    let people: Vec<_> = world
-        .people
-        .iter()
-        .map(|key| key.to_public().to_string())
-        .collect();
+    let people = world.custodians();
     let read = |text: String| Escrow::read(&world.file("escrow", &text)).unwrap().facts();
     let facts = read(format!("2 of 3\n{}\n", people.join("\n")));
     let form = format!("gst-e2ee escrow v1\n2 of 3\n{}\n", people.join("\n"));
@@ -215,9 +220,22 @@ fn an_escrow_has_one_fingerprint_whatever_comments_its_file_has() {
         facts,
         read(format!("# x\n2 of 3\r\n\n{}", people.join("\n# y\n")))
     );
+    assert_eq!(
+        facts,
+        read(format!("2 of 3\n{}\n", people.join("\n").replace(' ', "  \t")))
+    );
     assert_ne!(facts, read(format!("3 of 3\n{}\n", people.join("\n"))));
     let turned: Vec<_> = people.iter().rev().cloned().collect();
     assert_ne!(facts, read(format!("2 of 3\n{}\n", turned.join("\n"))));
+    // Whose signature counts, and who that is, are part of it.
+    let named = read(format!("2 of 3\n{} dr-1\n", people.join("\n")));
+    assert_ne!(facts, named);
+    let stranger = SigningKey::from_bytes(&[1; 32]).public().to_string();
+    let swapped = people[2].replace(people[2].split_once(' ').unwrap().1, &stranger);
+    assert_ne!(
+        facts,
+        read(format!("2 of 3\n{}\n{}\n{swapped}\n", people[0], people[1]))
+    );
 }
 
 #[test]
@@ -244,7 +262,8 @@ fn files_of_recipients_and_custodians_say_what_is_wrong_and_where() {
         let read = Escrow::read(&world.file("list", &text));
         read.err().map(|error| error.to_string()).unwrap_or_default()
     };
-    assert_eq!(escrow(format!("1 of 2\n{one}\n{two}")), "");
+    let [one, two] = [0, 1].map(|index| world.custodians()[index].clone());
+    assert_eq!(escrow(format!("1 of 2\n{one} dr-1\n{two}")), "");
     assert!(escrow(String::new()).contains("is empty"));
     for first in ["0 of 2", "3 of 2", "2", "2 of 256", &one] {
         assert!(
@@ -253,6 +272,39 @@ fn files_of_recipients_and_custodians_say_what_is_wrong_and_where() {
         );
     }
     assert!(escrow(format!("2 of 3\n{one}\n{two}")).contains("says 2 of 3 and names 2"));
+    let (key, signing) = one.split_once(' ').unwrap();
+    let (other, other_signing) = two.split_once(' ').unwrap();
+    for (second, why) in [
+        (other.to_owned(), "has no signing key"),
+        (
+            format!("{other} {}", &other_signing[1..]),
+            "64 lower-case hex digits",
+        ),
+        (
+            format!("{other} {}", "00".repeat(32)),
+            "with which nothing can be signed",
+        ),
+        (
+            format!("{other} {other_signing} a b"),
+            "more than two keys and an id",
+        ),
+        (
+            format!("{other} {other_signing} m\u{fc}ller"),
+            "an id has letters",
+        ),
+        (format!("{key} {other_signing}"), "stands in the file already"),
+        (format!("{other} {signing}"), "stands in the file already"),
+        (
+            format!("{other} {other_signing} dr-1"),
+            "stands in the file already",
+        ),
+    ] {
+        let error = escrow(format!("1 of 2\n{one} dr-1\n{second}"));
+        assert!(
+            error.contains("line 3") && error.contains(why),
+            "{second}: {error}"
+        );
+    }
 }
 
 #[test]

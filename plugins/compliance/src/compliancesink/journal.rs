@@ -11,7 +11,7 @@ use super::LogUnavailable;
 use super::admission::unix_ms;
 use crate::audit::{Entry, Event, Id, Log, LogError};
 use crate::ids::RecordingId;
-use crate::recording::Root;
+use crate::recording::{Rewraps, Root};
 use crate::signing::{PublicKey, Signer};
 
 /// So many entries wait for a log that is unavailable; later ones are lost, and counted.
@@ -110,15 +110,25 @@ impl Journal {
     /// How far the log knows the manifest of a recording: a manifest that ends before that lost lines. The error is one
     /// that nothing may be recorded after.
     pub fn known_root(&mut self, recording: RecordingId) -> Result<Option<Root>, LogError> {
-        let known = match self.log.known_root(recording) {
+        self.known(None, |log| log.known_root(recording))
+    }
+
+    /// What the log knows of a recording's re-wrappings. The error is one that nothing may be recorded after.
+    pub fn known_rewraps(&mut self, recording: RecordingId) -> Result<Rewraps, LogError> {
+        self.known(Rewraps::Unknown, |log| log.known_rewraps(recording))
+    }
+
+    /// Asks the log; `otherwise`: where it may be unavailable, and is.
+    fn known<T>(&mut self, otherwise: T, ask: impl Fn(&Log) -> Result<T, LogError>) -> Result<T, LogError> {
+        let known = match ask(&self.log) {
             Err(LogError::Broken(_)) => {
                 self.log = reopened(&self.path, &self.log)?;
-                self.log.known_root(recording)
+                ask(&self.log)
             }
             known => known,
         };
         match known {
-            Err(_) if self.policy == LogUnavailable::Unanchored => Ok(None),
+            Err(_) if self.policy == LogUnavailable::Unanchored => Ok(otherwise),
             known => known,
         }
     }

@@ -136,3 +136,15 @@ impl Counts {
         structure
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_words_for_the_people_who_read_a_report() {
+        for cause in Cause::ALL {
+            assert!(crate::report::words::gap(cause.nick()).0.is_some(), "{cause:?}");
+        }
+    }
+}

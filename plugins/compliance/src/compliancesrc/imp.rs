@@ -72,10 +72,13 @@ use super::session::{PAD, Refused, Session, post};
 use super::settings::{self, Settings};
 use super::track::Track;
 use crate::dumpable::forbid_core_dumps;
+use crate::recording::Reader;
 
 #[derive(Default)]
 pub struct ComplianceSrc {
     settings: Mutex<Settings>,
+    /// What is played next, instead of what the settings say.
+    given: Mutex<Option<Reader>>,
     session: Mutex<Option<Arc<Session>>>,
     pub(super) seeking: Mutex<()>,
     /// Statistics of what was played before.
@@ -87,6 +90,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ComplianceSrc {
+    pub(super) fn give(&self, reader: Reader) {
+        *lock(&self.given) = Some(reader);
+    }
+
+    /// Statistics of what is played no more.
+    pub(super) fn remember(&self, stats: gst::Structure) {
+        *lock(&self.last) = Some(stats);
+    }
+
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         lock(&self.session).clone()
     }
@@ -127,7 +139,10 @@ impl ComplianceSrc {
     fn open(&self) -> Result<(), Refused> {
         let settings = lock(&self.settings).clone();
         let element = self.obj();
-        let session = Session::open(&element, &settings)?;
+        let session = match lock(&self.given).take() {
+            Some(reader) => Session::of(&element, reader, None, settings.on_damage)?,
+            None => Session::open(&element, &settings)?,
+        };
         *lock(&self.session) = Some(Arc::new(session));
         Ok(())
     }
@@ -170,7 +185,7 @@ impl ComplianceSrc {
         }
         session.close(&element);
         let stats = session.stats();
-        *lock(&self.last) = Some(stats.clone());
+        self.remember(stats.clone());
         post(&element, stats);
     }
 

@@ -4,6 +4,9 @@ use std::sync::LazyLock;
 
 use gst::glib;
 use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use crate::recording::Reader;
 
 mod caps;
 mod cursor;
@@ -40,6 +43,15 @@ pub enum OnDamage {
 
 glib::wrapper! {
     pub struct ComplianceSrc(ObjectSubclass<imp::ComplianceSrc>) @extends gst::Element, gst::Object;
+}
+
+impl ComplianceSrc {
+    /// One that plays a recording which was opened already; whoever opened it ends the access. It plays once.
+    pub(crate) fn of(reader: Reader) -> Self {
+        let element: Self = glib::Object::new();
+        element.imp().give(reader);
+        element
+    }
 }
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {

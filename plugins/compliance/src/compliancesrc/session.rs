@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
+use gst::subclass::prelude::*;
 
 use super::cursor::{Cursor, Members};
 use super::opened::{Opened, TrackMembers};
@@ -13,7 +14,7 @@ use super::{CAT, ComplianceSrc, OnDamage, caps, messages};
 use crate::access::{self, Access, AccessError, Opening, Purpose};
 use crate::ids::RecordingId;
 use crate::matroska::Header;
-use crate::recording::{TrackId, TrackInfo};
+use crate::recording::{Reader, TrackId, TrackInfo};
 
 /// Name of all pads.
 pub const PAD: &str = "src_%u";
@@ -70,7 +71,7 @@ pub struct Session {
     pub on_damage: OnDamage,
     place: Mutex<Place>,
     access: Mutex<Option<Access>>,
-    access_id: String,
+    access_id: Option<String>,
     /// It was told that everything came.
     ended: AtomicBool,
 }
@@ -126,31 +127,7 @@ impl Session {
             gst::element_warning!(element, gst::ResourceError::Read, ("{}", error));
         }
         let (reader, access) = opening.unlock(&identities, &purpose, wanted, now_ms())?;
-        let infos: Vec<_> = reader.tracks().cloned().collect();
-        let segment = {
-            let mut segment = gst::FormattedSegment::new();
-            segment.set_duration(gst::ClockTime::from_nseconds(duration_ns));
-            segment
-        };
-        let mut session = Self {
-            recording,
-            duration: gst::ClockTime::from_nseconds(duration_ns),
-            tracks: Vec::new(),
-            opened: Arc::new(Opened::new(reader)),
-            on_damage: settings.on_damage,
-            place: Mutex::new(Place {
-                segment,
-                seqnum: gst::Seqnum::next(),
-            }),
-            access_id: access.id().to_string(),
-            ended: AtomicBool::new(false),
-            access: Mutex::new(Some(access)),
-        };
-        let made = session.make_tracks(element, infos);
-        if let Err(refused) = made {
-            session.close(element);
-            return Err(refused);
-        }
+        let session = Self::of(element, reader, Some(access), settings.on_damage)?;
         let tracks = u32::try_from(session.tracks.len()).unwrap_or(u32::MAX);
         if let Some(access) = &*lock(&session.access) {
             let opened = messages::opened(
@@ -164,6 +141,46 @@ impl Session {
             post(element, opened);
         }
         Ok(session)
+    }
+
+    /// Of a recording that is open. `access`: is ended with it; none where whoever opened it does that.
+    pub fn of(
+        element: &ComplianceSrc,
+        reader: Reader,
+        access: Option<Access>,
+        on_damage: OnDamage,
+    ) -> Result<Self, Refused> {
+        let recording = reader.index().facts().recording;
+        let duration = gst::ClockTime::from_nseconds(reader.index().duration_ns());
+        let infos: Vec<_> = reader.tracks().cloned().collect();
+        let segment = {
+            let mut segment = gst::FormattedSegment::new();
+            segment.set_duration(duration);
+            segment
+        };
+        let mut session = Self {
+            recording,
+            duration,
+            tracks: Vec::new(),
+            opened: Arc::new(Opened::new(reader)),
+            on_damage,
+            place: Mutex::new(Place {
+                segment,
+                seqnum: gst::Seqnum::next(),
+            }),
+            access_id: access.as_ref().map(|access| access.id().to_string()),
+            ended: AtomicBool::new(false),
+            access: Mutex::new(access),
+        };
+        match session.make_tracks(element, infos) {
+            Ok(()) => Ok(session),
+            Err(refused) => {
+                session.close(element);
+                // What was decrypted until then counts.
+                element.imp().remember(session.stats());
+                Err(refused)
+            }
+        }
     }
 
     fn make_tracks(&mut self, element: &ComplianceSrc, infos: Vec<TrackInfo>) -> Result<(), Refused> {
@@ -266,7 +283,7 @@ impl Session {
         let counts = self.opened.counts().clone();
         gst::Structure::builder("compliancesrc-stats")
             .field("recording-id", self.recording.to_string())
-            .field("access", &self.access_id)
+            .field("access", self.access_id.as_deref().unwrap_or_default())
             .field("tracks", u32::try_from(self.tracks.len()).unwrap_or(u32::MAX))
             .field("frames", counts.frames)
             .field("bytes", counts.bytes)

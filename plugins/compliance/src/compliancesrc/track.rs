@@ -256,6 +256,8 @@ impl Track {
             Err(_) if self.state().seek.is_some() => {}
             // A seek or the way to READY; who flushes knows how to go on.
             Err(gst::FlowError::Flushing) => self.pause(),
+            // A sink that refuses caps because it flushes says that it cannot agree on them.
+            Err(_) if self.pad.pad_flags().contains(gst::PadFlags::FLUSHING) => self.pause(),
             Err(gst::FlowError::NotLinked) => self.rest(self.state(), Phase::Waits, element, session),
             Err(gst::FlowError::Eos) => self.end(element, session),
             Err(error) => {

@@ -40,6 +40,14 @@
 //! time counts in the time zone of `Consent.dateTime`, where that has one, else in the one that the caller names. A
 //! missing start or end is no bound.
 //!
+//! # Disclosure
+//!
+//! [`Question::Disclosure`] asks, by the same rule, whether a recording may be given to somebody. A permit then surely
+//! applies where `action` is `disclose`, `purpose` is the disclosure's, an `actor` in the role `IRCP` or `PRCP` (of
+//! v3-ParticipationType) is its recipient, `data` names the encounter, `securityLabel` one that the recording carries;
+//! `dataPeriod` must cover the time of the recording. A reference that names the same resource is the same; one to
+//! another id of that type on that server is surely another; all others are unclear.
+//!
 //! # The reference
 //!
 //! A room's policy names its consent without showing it: 32 hex digits of salt, then 64 of
@@ -54,6 +62,7 @@
 mod date;
 mod json;
 mod provision;
+mod question;
 mod refusal;
 
 #[cfg(test)]
@@ -66,11 +75,13 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+pub use question::{Disclosure, PURPOSES, Question};
 pub use refusal::ConsentRefusal;
 
 use date::Span;
 use json::Json;
-use provision::{Provision, Verdict};
+use provision::{Provision, Verdict, When};
+use question::Asked;
 
 /// Longest resource, in bytes. A scanned form belongs behind a URL.
 pub const MAX_FILE: usize = 1 << 20;
@@ -117,6 +128,7 @@ pub struct Consent {
     /// When it was given.
     given: Option<Span>,
     provision: Provision,
+    asked: Asked,
 }
 
 impl fmt::Debug for Consent {
@@ -143,6 +155,11 @@ impl Consent {
 
     /// Reads a resource. Fails for all that cannot change with time.
     pub fn read(bytes: &[u8], zone: i32) -> Result<Self, ConsentRefusal> {
+        Self::asked(bytes, zone, Question::Recording)
+    }
+
+    /// The same, for what is asked of it.
+    pub fn asked(bytes: &[u8], zone: i32, question: Question) -> Result<Self, ConsentRefusal> {
         if bytes.len() > MAX_FILE {
             return Err(ConsentRefusal::TooLong);
         }
@@ -173,7 +190,7 @@ impl Consent {
                 "is missing: add one with \"type\": \"permit\"",
             )
         })?;
-        let provision = Provision::root(provision, zone)?;
+        let provision = Provision::root(provision, zone, &question.rules())?;
         let canonical = without_metadata(resource).canonical();
         let mut hash = Sha256::new_with_prefix(b"gst-e2ee consent v1\0");
         hash.update(canonical.as_bytes());
@@ -181,24 +198,44 @@ impl Consent {
             digest: hash.finalize().into(),
             given,
             provision,
+            asked: question.into(),
         })
     }
 
     /// Does it permit recording at this time (unix milliseconds)?
     pub fn judge(&self, now: u64) -> Result<(), ConsentRefusal> {
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        self.judge_about(now, (now, now))
+    }
+
+    /// Does it permit what is asked now, of what was recorded in that time (first and last moment)? Unix milliseconds.
+    pub fn judge_about(&self, now: u64, recorded: (u64, u64)) -> Result<(), ConsentRefusal> {
+        let signed = |time| i64::try_from(time).unwrap_or(i64::MAX);
+        let now = signed(now);
         if self.given.is_some_and(|given| now < given.from) {
             return Err(ConsentRefusal::NotYet {
                 path: "Consent.dateTime".to_owned(),
             });
         }
-        match self.provision.verdict(now) {
+        let when = When {
+            now,
+            data: (signed(recorded.0), signed(recorded.1)),
+        };
+        match self.provision.verdict(when) {
             Verdict::Permit => Ok(()),
-            Verdict::Deny(path, None) => Err(ConsentRefusal::Denied {
-                path: path.to_owned(),
-            }),
-            Verdict::Deny(_, Some(why)) | Verdict::Silent(why) => Err(why.into()),
+            Verdict::Deny(path, None) => {
+                let path = path.to_owned();
+                Err(match self.asked {
+                    Asked::Recording => ConsentRefusal::Denied { path },
+                    Asked::Disclosure => ConsentRefusal::DisclosureDenied { path },
+                })
+            }
+            Verdict::Deny(_, Some(why)) | Verdict::Silent(why) => Err(why.refusal(self.asked)),
         }
+    }
+
+    /// When it was given (unix milliseconds).
+    pub fn given(&self) -> Option<i64> {
+        self.given.map(|given| given.from)
     }
 
     /// The next time after this one (unix milliseconds) at which the judgement may be another one.

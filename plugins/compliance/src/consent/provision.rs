@@ -2,10 +2,14 @@
 
 use super::date::Span;
 use super::json::Json;
-use super::{ConsentRefusal, NO_DATE, OWN_CODE, OWN_SYSTEM, coding, codings, is_element};
+use super::question::Rules;
+use super::{ConsentRefusal, NO_DATE, is_element};
 
 /// Deepest nesting of provisions.
 const MAX_DEPTH: usize = 8;
+
+/// When what a rule is about was made; `period` is when the rule holds.
+const DATA_PERIOD: &str = "dataPeriod";
 
 /// The elements of a provision in R4.
 const ELEMENTS: [&str; 14] = [
@@ -25,79 +29,28 @@ const ELEMENTS: [&str; 14] = [
     "provision",
 ];
 
-/// What an element may name.
-struct Names {
-    element: &'static str,
-    /// Is each entry a CodeableConcept, or a Coding?
-    concepts: bool,
-    system: &'static str,
-    accepted: &'static [&'static str],
-    others: &'static [&'static str],
-}
-
-const NAMES: [Names; 5] = [
-    Names {
-        element: "action",
-        concepts: true,
-        system: "http://terminology.hl7.org/CodeSystem/consentaction",
-        accepted: &["collect"],
-        others: &["access", "disclose", "correct"],
-    },
-    Names {
-        element: "purpose",
-        concepts: false,
-        system: "http://terminology.hl7.org/CodeSystem/v3-ActReason",
-        accepted: &[
-            "TREAT",
-            "ETREAT",
-            "CAREMGT",
-            "COC",
-            "HOPERAT",
-            "RECORDMGT",
-            "HCOMPL",
-            "HQUALIMP",
-            "PATRQT",
-        ],
-        others: &["HMARKT", "HRESCH", "CLINTRCH", "HPAYMT", "PUBHLTH"],
-    },
-    Names {
-        element: "class",
-        concepts: false,
-        system: "http://hl7.org/fhir/resource-types",
-        accepted: &["Media", "DocumentReference"],
-        others: &[],
-    },
-    Names {
-        element: "code",
-        concepts: true,
-        system: OWN_SYSTEM,
-        accepted: &[OWN_CODE],
-        others: &[],
-    },
-    Names {
-        element: "securityLabel",
-        concepts: false,
-        // Labels say how secret data is, which a recording does not know of itself.
-        system: "",
-        accepted: &[],
-        others: &[],
-    },
-];
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Permit,
     Deny,
 }
 
-/// Is a rule about recording?
+/// Is a rule about what is asked?
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum About {
+pub enum About {
     Surely,
     /// What this element names is not known here.
     Perhaps(&'static str),
     /// This element names others only.
     No(&'static str),
+}
+
+/// When a rule must hold: now, and for what was recorded at that time. Unix milliseconds.
+#[derive(Clone, Copy)]
+pub struct When {
+    pub now: i64,
+    /// Its first and its last millisecond.
+    pub data: (i64, i64),
 }
 
 /// A time that a rule covers.
@@ -129,12 +82,12 @@ pub enum Verdict<'a> {
 
 /// Why a provision permits nothing.
 pub struct Why<'a> {
-    path: &'a str,
-    reason: Reason,
+    pub path: &'a str,
+    pub reason: Reason,
 }
 
 #[derive(Clone, Copy)]
-enum Reason {
+pub enum Reason {
     NotYet(&'static str),
     Over(&'static str),
     Unclear(&'static str),
@@ -142,41 +95,19 @@ enum Reason {
     NoType,
 }
 
-impl From<Why<'_>> for ConsentRefusal {
-    fn from(why: Why<'_>) -> Self {
-        let at = |element: &str| format!("{}.{element}", why.path);
-        match why.reason {
-            Reason::NotYet(element) => Self::NotYet {
-                path: format!("{}.start", at(element)),
-            },
-            Reason::Over(element) => Self::Expired {
-                path: format!("{}.end", at(element)),
-            },
-            Reason::Unclear(element) => Self::not_permitted(
-                at(element),
-                "narrows what is permitted by something that is not known here: name \"recording\" of the system \
-                 urn:gst-e2ee:consent, or leave it away",
-            ),
-            Reason::Another(element) => Self::not_permitted(
-                at(element),
-                "names others than recording: add \"collect\" of HL7's consentaction to action, or TREAT of \
-                 v3-ActReason to purpose",
-            ),
-            Reason::NoType => Self::not_permitted(
-                at("type"),
-                "is missing, and no nested provision permits: set it to permit",
-            ),
-        }
-    }
-}
-
 impl Provision {
     /// Reads `Consent.provision`. `zone`: where dates without a time count, in seconds ahead of UTC.
-    pub fn root(value: &Json, zone: i32) -> Result<Self, ConsentRefusal> {
-        Self::read(value, "Consent.provision".to_owned(), zone, 0)
+    pub fn root(value: &Json, zone: i32, rules: &Rules) -> Result<Self, ConsentRefusal> {
+        Self::read(value, "Consent.provision".to_owned(), zone, rules, 0)
     }
 
-    fn read(value: &Json, path: String, zone: i32, depth: usize) -> Result<Self, ConsentRefusal> {
+    fn read(
+        value: &Json,
+        path: String,
+        zone: i32,
+        rules: &Rules,
+        depth: usize,
+    ) -> Result<Self, ConsentRefusal> {
         let malformed = |element: &str, what| ConsentRefusal::malformed(format!("{path}{element}"), what);
         let Json::Object(members) = value else {
             return Err(malformed("", "is no object"));
@@ -197,20 +128,20 @@ impl Provision {
             },
         };
         let mut periods = Vec::new();
-        for element in ["period", "dataPeriod"] {
+        for element in ["period", DATA_PERIOD] {
             if let Some(period) = members.get(element) {
                 periods.push(Period::read(period, element, &path, zone)?);
             }
         }
         let mut about = About::Surely;
-        for names in &NAMES {
-            let Some(value) = members.get(names.element) else {
+        for rule in rules {
+            let Some(value) = members.get(rule.element()) else {
                 continue;
             };
             let Json::List(entries) = value else {
-                return Err(malformed(&format!(".{}", names.element), "is no list"));
+                return Err(malformed(&format!(".{}", rule.element()), "is no list"));
             };
-            about = about.and(names.about(entries));
+            about = about.and(rule.about(entries));
         }
         let exceptions = match members.get("provision") {
             None => Vec::new(),
@@ -218,7 +149,13 @@ impl Provision {
                 .iter()
                 .enumerate()
                 .map(|(index, value)| {
-                    Self::read(value, format!("{path}.provision[{index}]"), zone, depth + 1)
+                    Self::read(
+                        value,
+                        format!("{path}.provision[{index}]"),
+                        zone,
+                        rules,
+                        depth + 1,
+                    )
                 })
                 .collect::<Result<_, _>>()?,
             Some(_) => return Err(malformed(".provision", "is no list")),
@@ -232,15 +169,15 @@ impl Provision {
         })
     }
 
-    /// What it comes to at this time (unix milliseconds).
-    pub fn verdict(&self, now: i64) -> Verdict<'_> {
+    /// What it comes to.
+    pub fn verdict(&self, when: When) -> Verdict<'_> {
         let silent = |reason| {
             Verdict::Silent(Why {
                 path: &self.path,
                 reason,
             })
         };
-        if let Some(reason) = self.periods.iter().find_map(|period| period.misses(now)) {
+        if let Some(reason) = self.periods.iter().find_map(|period| period.misses(when)) {
             return silent(reason);
         }
         if let About::No(element) = self.about {
@@ -249,7 +186,7 @@ impl Provision {
         let mut permitted = false;
         let mut unheard = None;
         for exception in &self.exceptions {
-            match exception.verdict(now) {
+            match exception.verdict(when) {
                 Verdict::Permit => permitted = true,
                 Verdict::Silent(why) => unheard = unheard.or(Some(why)),
                 denies @ Verdict::Deny(..) => return denies,
@@ -292,44 +229,6 @@ impl About {
     }
 }
 
-impl Names {
-    /// Are these entries about recording?
-    fn about(&self, entries: &[Json]) -> About {
-        let entries: Vec<About> = entries.iter().map(|entry| self.entry(entry)).collect();
-        if entries.contains(&About::Surely) {
-            About::Surely
-        } else if entries.iter().all(|entry| matches!(entry, About::No(_))) && !entries.is_empty() {
-            About::No(self.element)
-        } else {
-            About::Perhaps(self.element)
-        }
-    }
-
-    /// One entry; the codings of one concept are the same in several systems.
-    fn entry(&self, entry: &Json) -> About {
-        let codes: Vec<Option<(&str, &str)>> = if self.concepts {
-            codings(entry).collect()
-        } else {
-            vec![coding(entry)]
-        };
-        let is = |list: &[&str], found: &Option<(&str, &str)>| {
-            found.is_some_and(|(system, code)| system == self.system && list.contains(&code))
-        };
-        let own = Some((OWN_SYSTEM, OWN_CODE));
-        let accepts_own = !self.accepted.is_empty();
-        if codes
-            .iter()
-            .any(|code| is(self.accepted, code) || (accepts_own && *code == own))
-        {
-            About::Surely
-        } else if codes.iter().all(|code| is(self.others, code)) {
-            About::No(self.element)
-        } else {
-            About::Perhaps(self.element)
-        }
-    }
-}
-
 impl Period {
     fn read(value: &Json, element: &'static str, path: &str, zone: i32) -> Result<Self, ConsentRefusal> {
         let malformed =
@@ -366,11 +265,15 @@ impl Period {
         Ok(Self { element, from, to })
     }
 
-    /// How it does not cover this time.
-    fn misses(&self, now: i64) -> Option<Reason> {
-        if self.from.is_some_and(|from| now < from) {
+    /// How it does not cover the time that it is about.
+    fn misses(&self, when: When) -> Option<Reason> {
+        let (first, last) = match self.element {
+            DATA_PERIOD => when.data,
+            _ => (when.now, when.now),
+        };
+        if self.from.is_some_and(|from| first < from) {
             Some(Reason::NotYet(self.element))
-        } else if self.to.is_some_and(|to| now >= to) {
+        } else if self.to.is_some_and(|to| last >= to) {
             Some(Reason::Over(self.element))
         } else {
             None

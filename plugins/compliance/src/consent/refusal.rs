@@ -1,8 +1,8 @@
-//! Why a consent does not permit recording, for a person: where, as a FHIR path, and what to do. Never what stands there.
+//! Why a consent does not permit what is asked, for a person: where, as a FHIR path, and what to do. Never what stands there.
 
 use super::MAX_FILE;
 
-/// Why nothing may be recorded under a consent.
+/// Why nothing may be recorded under a consent, or nothing disclosed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConsentRefusal {
     /// There is none.
@@ -81,6 +81,20 @@ pub enum ConsentRefusal {
         /// What is missing.
         what: &'static str,
     },
+    /// It forbids that this recording is disclosed, or may.
+    #[error("the consent forbids this disclosure, or may be read so: {path} denies")]
+    DisclosureDenied {
+        /// FHIR path of the provision.
+        path: String,
+    },
+    /// It does not say that this recording may be disclosed.
+    #[error("the consent does not permit this disclosure: {path} {what}")]
+    NotDisclosed {
+        /// FHIR path.
+        path: String,
+        /// What is missing.
+        what: &'static str,
+    },
 }
 
 impl ConsentRefusal {
@@ -108,8 +122,8 @@ impl ConsentRefusal {
             Self::NotActive(_) => "consent-not-active",
             Self::NotYet { .. } => "consent-not-yet",
             Self::Expired { .. } => "consent-expired",
-            Self::Denied { .. } => "consent-denies",
-            Self::NotPermitted { .. } => "consent-does-not-permit",
+            Self::Denied { .. } | Self::DisclosureDenied { .. } => "consent-denies",
+            Self::NotPermitted { .. } | Self::NotDisclosed { .. } => "consent-does-not-permit",
         }
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::is_plain;
 use crate::attestation::{Attestation, PURPOSE};
-use crate::bundle::{Bundle, EscrowFacts, FileFacts};
+use crate::bundle::{Bundle, EscrowFacts, FileFacts, STATEMENT_FILE, verify_statement};
 use crate::digest::Digest;
 use crate::ids::RecordingId;
 use crate::signing::{PublicKey, Signature, Signer};
@@ -166,6 +166,22 @@ impl Facts {
         }
         facts.consistent(signed.attestation.is_some())?;
         Ok((facts, signed.attestation))
+    }
+
+    /// Does the dealer's statement say the same? It is taken from a file that these facts bind.
+    pub(crate) fn is_as_dealt(&self, statement: &[u8]) -> Result<(), String> {
+        let dealt = verify_statement(statement, self.dealer)?;
+        let files = self.files.iter().filter(|file| file.name != STATEMENT_FILE);
+        let same = dealt.recording == self.recording
+            && dealt.public == self.public
+            && dealt.recipients == self.recipients
+            && dealt.escrow == self.escrow
+            && dealt.files.iter().eq(files);
+        if same {
+            Ok(())
+        } else {
+            Err("it is for another recording, key or holders than recording.json says".to_owned())
+        }
     }
 
     fn consistent(&self, attested: bool) -> Result<(), String> {

@@ -12,11 +12,13 @@ use crate::age_file;
 pub mod contents;
 pub mod disk;
 pub mod facts;
+mod find;
+pub mod holders;
 pub mod manifest;
 pub mod member;
 mod open;
 mod recover;
-mod together;
+pub(crate) mod together;
 mod verify;
 mod writer;
 
@@ -26,10 +28,15 @@ mod tests;
 pub use contents::{Contents, GapInfo, MemberInfo, TrackInfo};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use facts::{Claim, Facts, Start};
+pub use find::find;
+pub use holders::{HoldersError, KeyHolders, Rewrapping, Rewraps};
+pub(crate) use holders::{REWRAP_FILE, Rewrap};
 pub use manifest::{Medium, Root, TrackId};
+pub(crate) use open::Key;
+pub(crate) use open::unwrap;
 pub use open::{Access, Index, OpenError, Reader, Request, export};
 pub use recover::{Cut, Left, Recovery, Resume, is_finished};
-pub use verify::{Damage, Options, Place, Report, State, TrackReport, What, verify};
+pub use verify::{Damage, Options, Place, Report, State, TrackReport, What, verify, verify_and};
 pub use writer::{Gap, Recording, Sealed, Segment, Track};
 
 /// The signed facts of a recording.

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::contents::ReadError;
 use super::facts::{self, Facts};
+use super::holders::{HoldersError, KeyHolders};
 use super::manifest::{Chain, MAX_TEXT, Root, TrackId};
 use super::member::BLOCK;
 use super::verify::Options;
@@ -25,11 +26,14 @@ use crate::digest::Digest;
 use crate::ids::RecordingId;
 use crate::signing::PublicKey;
 
+const NOT_THE_ONE: &str = "is not the one that it was recorded to";
+
 /// What a recording has.
 #[derive(Debug, Clone)]
 pub struct Index {
     path: PathBuf,
     facts: Facts,
+    holders: KeyHolders,
     contents: Contents,
     root: Root,
 }
@@ -51,6 +55,14 @@ pub struct Access {
     pub ticket: String,
     /// The tracks that are opened.
     pub tracks: Vec<TrackId>,
+}
+
+/// With what a recording is opened.
+pub(crate) enum Key<'a> {
+    /// A recipient's identities: `key.age` opens with one of them.
+    Recipient(&'a [Identity]),
+    /// The recording's own identity, which custodians put together.
+    Recording(Identity),
 }
 
 /// What somebody asks for.
@@ -82,6 +94,14 @@ pub enum OpenError {
         path: PathBuf,
         /// What does not hold.
         why: String,
+    },
+    /// It cannot be told who holds its key.
+    #[error("{path} is not opened: {error}")]
+    Holders {
+        /// The recording.
+        path: PathBuf,
+        /// Why.
+        error: HoldersError,
     },
     /// A member is not what was sealed.
     #[error("member {sequence} of track {track} {why}; gst-compliance verify says what else")]
@@ -137,6 +157,11 @@ impl Index {
                 format!("{} dealt its key, and not {dealer}", facts.dealer),
             ));
         }
+        let holders =
+            KeyHolders::read(path, &facts, &file, options.rewraps).map_err(|error| OpenError::Holders {
+                path: path.to_owned(),
+                error,
+            })?;
         let manifest_path = path.join(MANIFEST_FILE);
         let mut manifest = File::open(&manifest_path).map_err(io(&manifest_path))?;
         let begin = Chain::new(&file);
@@ -148,14 +173,25 @@ impl Index {
         Ok(Self {
             path: path.to_owned(),
             facts,
+            holders,
             contents,
             root: prefix.chain.root(),
         })
     }
 
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What it began with.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Who holds its key now.
+    pub fn holders(&self) -> &KeyHolders {
+        &self.holders
     }
 
     /// Its tracks.
@@ -183,11 +219,10 @@ impl Index {
         self.contents.last_ns()
     }
 
-    /// Opens it with a recipient's identities, after `log` has put the access into the audit log, durably. Where that
-    /// fails nothing is decrypted.
+    /// Opens it, after `log` has put the access into the audit log, durably. Where that fails nothing is decrypted.
     pub(crate) fn unlock(
         self,
-        identities: &[Identity],
+        key: Key<'_>,
         request: Request,
         log: impl FnOnce(&Access) -> Result<(), String>,
     ) -> Result<Reader, OpenError> {
@@ -195,7 +230,7 @@ impl Index {
         if !fits(&request.reason) || !fits(&request.ticket) {
             return Err(OpenError::Request);
         }
-        if self.facts.escrow.is_some() {
+        if self.holders.escrow.is_some() && matches!(key, Key::Recipient(_)) {
             return Err(OpenError::Escrow(self.facts.recording));
         }
         let mut tracks = request.tracks;
@@ -205,15 +240,7 @@ impl Index {
         if let Some(unknown) = tracks.iter().find(|track| self.track(**track).is_none()) {
             return Err(OpenError::NoTrack(*unknown));
         }
-        let prints: Vec<_> = identities
-            .iter()
-            .map(|key| fingerprint(&key.to_public()))
-            .collect();
-        let own = prints.iter().find(|print| self.facts.recipients.contains(print));
-        let reader = own
-            .or(prints.first())
-            .copied()
-            .ok_or_else(|| self.not_with("is needed, and no identity was given"))?;
+        let reader = self.reader(&key)?;
         log(&Access {
             recording: self.facts.recording,
             log_key: self.facts.log_key,
@@ -224,7 +251,10 @@ impl Index {
             tracks: tracks.clone(),
         })
         .map_err(OpenError::Log)?;
-        let identity = self.unwrap(identities)?;
+        let identity = match key {
+            Key::Recipient(identities) => self.unwrap(identities)?,
+            Key::Recording(identity) => self.own(identity)?,
+        };
         Ok(Reader {
             index: self,
             tracks,
@@ -233,23 +263,68 @@ impl Index {
         })
     }
 
+    /// The fingerprint of whoever opens.
+    fn reader(&self, key: &Key<'_>) -> Result<Digest, OpenError> {
+        let identities = match key {
+            Key::Recipient(identities) => identities,
+            Key::Recording(identity) => std::slice::from_ref(identity),
+        };
+        let prints: Vec<_> = identities
+            .iter()
+            .map(|key| fingerprint(&key.to_public()))
+            .collect();
+        let own = prints
+            .iter()
+            .find(|print| self.holders.recipients.contains(print));
+        let reader = own.or(prints.first()).copied();
+        reader.ok_or_else(|| self.not_with("is needed, and no identity was given"))
+    }
+
     fn unwrap(&self, identities: &[Identity]) -> Result<Identity, OpenError> {
-        let path = self.path.join(KEY_FILE);
-        let wrapped = read_bounded(&path, crate::bundle::MAX_FILE).map_err(io(&path))?;
-        let text = age_file::open(&wrapped, identities).map_err(|why| self.not_with(&why.to_string()))?;
-        let identity = age_file::parse_identities(&text)
-            .and_then(|found| found.into_iter().next())
-            .filter(|identity| identity.to_public().to_string() == self.facts.public);
-        identity.ok_or_else(|| self.not_with("is not the one that it was recorded to"))
+        unwrap(&self.path, &self.facts, &self.holders, identities)
+    }
+
+    /// The identity, where it is the recording's.
+    fn own(&self, identity: Identity) -> Result<Identity, OpenError> {
+        if identity.to_public().to_string() == self.facts.public {
+            Ok(identity)
+        } else {
+            Err(self.not_with(NOT_THE_ONE))
+        }
     }
 
     fn not_with(&self, why: &str) -> OpenError {
-        let recipients: Vec<_> = self.facts.recipients.iter().map(Digest::to_string).collect();
-        OpenError::Identity {
-            recording: self.facts.recording,
-            why: why.to_owned(),
-            recipients: recipients.join(", "),
-        }
+        not_with(&self.facts, &self.holders, why)
+    }
+}
+
+/// The identity of a recording, by one of its recipients'. Whoever calls this has logged it, or logs it before anything
+/// comes of it.
+pub(crate) fn unwrap(
+    path: &Path,
+    facts: &Facts,
+    holders: &KeyHolders,
+    identities: &[Identity],
+) -> Result<Identity, OpenError> {
+    if holders.escrow.is_some() {
+        return Err(OpenError::Escrow(facts.recording));
+    }
+    let not_with = |why: &str| not_with(facts, holders, why);
+    let path = holders.place(path, KEY_FILE);
+    let wrapped = read_bounded(&path, crate::bundle::MAX_FILE).map_err(io(&path))?;
+    let text = age_file::open(&wrapped, identities).map_err(|why| not_with(&why.to_string()))?;
+    let identity = age_file::parse_identities(&text)
+        .and_then(|found| found.into_iter().next())
+        .filter(|identity| identity.to_public().to_string() == facts.public);
+    identity.ok_or_else(|| not_with(NOT_THE_ONE))
+}
+
+fn not_with(facts: &Facts, holders: &KeyHolders, why: &str) -> OpenError {
+    let recipients: Vec<_> = holders.recipients.iter().map(Digest::to_string).collect();
+    OpenError::Identity {
+        recording: facts.recording,
+        why: why.to_owned(),
+        recipients: recipients.join(", "),
     }
 }
 
@@ -265,6 +340,12 @@ impl Reader {
     /// What the recording has.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// The recording's identity, to wrap it to others.
+    pub fn key(&self) -> Identity {
+        let [identity] = &self.identity;
+        identity.clone()
     }
 
     /// The tracks that were asked for.

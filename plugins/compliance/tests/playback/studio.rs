@@ -170,14 +170,14 @@ fn mux(plan: &Plan) -> Vec<Vec<u8>> {
     members
 }
 
-fn start() -> Start {
+fn start(consent: Option<String>) -> Start {
     Start {
         time: 1_760_000_000_000,
         room: None,
         recorder: None,
         policy: None,
         claim: Claim::Unattested,
-        consent: None,
+        consent,
         retention_days: None,
         attest: None,
     }
@@ -198,12 +198,23 @@ fn without_headers(caps: &str) -> String {
 
 /// Records, without the end record.
 pub fn record_on(place: &Place, plans: &[Plan]) -> (Recording, Log) {
+    record_under(place, plans, None)
+}
+
+/// The same under a consent that it names by this reference.
+pub fn record_under(place: &Place, plans: &[Plan], consent: Option<String>) -> (Recording, Log) {
     let log = Log::open(&place.path("log")).unwrap();
     let bundle = take_next(&place.path("keys"), None, &|_| true).unwrap();
     fs::create_dir_all(place.path("recordings")).unwrap();
     let disk = Arc::new(RealDisk);
-    let mut recording =
-        Recording::create(&place.path("recordings"), &bundle, start(), log.signer(), disk).unwrap();
+    let mut recording = Recording::create(
+        &place.path("recordings"),
+        &bundle,
+        start(consent),
+        log.signer(),
+        disk,
+    )
+    .unwrap();
     let tracks: Vec<TrackId> = plans
         .iter()
         .map(|plan| {

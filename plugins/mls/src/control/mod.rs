@@ -161,7 +161,14 @@ impl Request {
 
 /// Names of [`Query`] and of [`Command`], for choosing between them and for telling somebody.
 const QUERIES: [&str; 4] = ["status", "codes", "posture", "delivery"];
-const COMMANDS: [&str; 5] = ["remove", "rekey", "set-recording", "set-policy", "resync"];
+const COMMANDS: [&str; 6] = [
+    "remove",
+    "rekey",
+    "set-recording",
+    "set-policy",
+    "resync",
+    "confirm",
+];
 
 fn names() -> String {
     [&QUERIES[..], &COMMANDS[..]].concat().join(", ")
@@ -212,6 +219,13 @@ mod tests {
                 }),
             ),
             (json!({"command": "resync"}), Request::Room(Command::Resync)),
+            (
+                json!({"command": "confirm", "member": "p-1", "code": "1 2"}),
+                Request::Room(Command::Confirm {
+                    member: text("p-1"),
+                    code: "1 2".to_owned(),
+                }),
+            ),
         ]
     }
 

@@ -83,6 +83,16 @@ pub fn signals() -> Vec<Signal> {
             None::<String>,
         ),
         action(
+            "confirm-code",
+            &[string, string],
+            move |element, args| {
+                let member = args.get(1).and_then(|v| v.get::<Option<String>>().ok()).flatten();
+                let code = args.get(2).and_then(|v| v.get::<String>().ok());
+                code.is_some_and(|code| element.wish(Command::Confirm { member, code }))
+            },
+            false,
+        ),
+        action(
             "process-message",
             &[glib::Bytes::static_type()],
             |element, args| {

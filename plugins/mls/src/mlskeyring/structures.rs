@@ -20,6 +20,7 @@ pub fn with_member(builder: gst::structure::Builder, member: &Member) -> gst::st
         .field("roles", roles(&member.roles))
         .field("fingerprint", &member.fingerprint)
         .field("own", member.own)
+        .field("verified", member.verified)
         .field("display-name", member.name.as_deref().unwrap_or_default())
 }
 

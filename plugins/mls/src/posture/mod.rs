@@ -46,8 +46,6 @@ pub struct Options {
     pub lifetime: u64,
     /// What a verifier wants to find in it, at most [`MAX_NONCE`] bytes of printable text.
     pub nonce: Option<String>,
-    /// Did people at this endpoint compare codes, and were they equal?
-    pub verified: bool,
     /// MLS cipher suite of the group (IANA number).
     pub mls_suite: u16,
 }
@@ -165,7 +163,7 @@ pub struct Report {
     pub mls_suite: u16,
     /// SFrame cipher suite (IANA number).
     pub sframe_suite: u16,
-    /// Did people compare codes?
+    /// Did people at this endpoint compare codes with everybody else in the room, and were they equal?
     pub verified: bool,
 }
 
@@ -260,7 +258,7 @@ impl Report {
             roots: policy.roots.clone(),
             mls_suite: options.mls_suite,
             sframe_suite: policy.sframe_suite,
-            verified: options.verified,
+            verified: status.verified,
         };
         report.servers_can_see_media = report.servers();
         report.who_can_see_media = report.seers();

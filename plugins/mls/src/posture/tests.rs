@@ -4,7 +4,7 @@ use super::*;
 use crate::identity::issue::{Authority, Subject, Validity};
 use crate::identity::{IdentityKey, OwnIdentity};
 use crate::policy::{Admission, Policy, Right, Rights, Who};
-use crate::room::Counters;
+use crate::room::{Counters, member_of};
 use serde_json::{Value, json};
 
 const NOW: u64 = 1_800_000_000;
@@ -107,12 +107,16 @@ impl Clinic {
             epoch_code: crate::codes::epoch_code(&[5; 32]),
             members: identities
                 .iter()
-                .map(|(leaf, one)| member(*leaf, one.identity(), own.identity()))
+                .map(|(leaf, one)| {
+                    let one = one.identity();
+                    member_of(*leaf, one, one.fingerprint == own.identity().fingerprint)
+                })
                 .collect(),
             policy_digest: hex::encode(policy.digest()),
             policy: Some(policy),
             accept: Claim::Escrow,
             accepted: true,
+            verified: false,
             recording_since: (claim != Claim::Strict).then_some(NOW - 60),
             counters: Counters::default(),
         }
@@ -123,24 +127,11 @@ impl Clinic {
     }
 }
 
-fn member(leaf: u32, identity: &Identity, own: &Identity) -> Member {
-    Member {
-        leaf,
-        id: identity.subject.clone(),
-        operator: identity.operator.clone(),
-        roles: identity.roles.clone(),
-        fingerprint: identity.fingerprint.to_string(),
-        own: identity.fingerprint == own.fingerprint,
-        name: None,
-    }
-}
-
 fn options() -> Options {
     Options {
         now: NOW,
         lifetime: 600,
         nonce: None,
-        verified: false,
         mls_suite: 1,
     }
 }
@@ -304,7 +295,7 @@ fn a_report_does_not_outlive_its_signers_certificate() {
     };
     let alice = clinic.identity_within("alice", &[Role::Participant], 11, validity);
     let mut status = clinic.status(Claim::Strict, &alice);
-    status.members[0] = member(0, alice.identity(), alice.identity());
+    status.members[0] = member_of(0, alice.identity(), true);
     let signed = Signed::new(&status, &alice, &options()).unwrap();
     assert_eq!(signed.unverified().unwrap().expires_at, until);
 }

@@ -27,4 +27,14 @@ pub enum Command {
     },
     /// Leave the log behind and join again by external commit.
     Resync,
+    /// People compared a code, by voice or eye to eye, and it was equal: changes nothing in the group, only what this
+    /// endpoint reports of it. See [`crate::codes`].
+    Confirm {
+        /// Subject id or fingerprint of the one member that the pair code is with; none: `code` is the epoch's, which all
+        /// members compared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        member: Option<String>,
+        /// The code that the others have. Spaces do not count.
+        code: String,
+    },
 }

@@ -141,7 +141,7 @@ impl<S: Store> Room<S> {
             }),
         }
         if let Some(present) = present {
-            self.somebody_stuck(present);
+            self.somebody_lost(present);
         }
     }
 

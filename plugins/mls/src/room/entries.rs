@@ -5,6 +5,7 @@ use ring::digest::{SHA256, digest};
 
 use super::group::{self, GroupError, Incoming};
 use super::joining::Rejoin;
+use super::stuck::Held;
 use super::{
     Before, Current, Event, ROW_CURSOR, ROW_GROUP, ROW_NAMES, ROW_PENDING, ROW_REJOIN, Room, State, view,
 };
@@ -105,7 +106,7 @@ impl<S: Store> Room<S> {
                 Ok(())
             }
             Record::GroupInfo(bytes) => self.info_entry(&bytes),
-            Record::Content(message) => self.content_entry(hash(bytes), &message),
+            Record::Content(message) => self.content_entry(hash(bytes), message),
         }
     }
 
@@ -159,7 +160,12 @@ impl<S: Store> Room<S> {
             };
         }
         if self.stuck.is_some() {
-            self.hold(sequence, hash, commit, epoch);
+            self.hold(Held::Commit {
+                sequence,
+                hash,
+                epoch,
+                commit: commit.to_vec(),
+            });
             return Ok(());
         }
         self.commit_here(sequence, hash, commit)
@@ -209,9 +215,11 @@ impl<S: Store> Room<S> {
                 self.ask_for_a_turn()?;
                 self.say_ready()
             }
-            Err(GroupError::OnlyHere { reason, author }) => self.cannot_follow(&reason, author.as_deref()),
+            Err(GroupError::OnlyHere { reason, author }) => {
+                self.cannot_follow(sequence, hash, &reason, author.as_deref())
+            }
             Err(error @ GroupError::MissingProposal) if self.unread_proposal => {
-                self.cannot_follow(&error.to_string(), None)
+                self.cannot_follow(sequence, hash, &error.to_string(), None)
             }
             Err(GroupError::NotForUs) => {
                 // Authored by this leaf, but not in this life: nobody else may hold its key.

@@ -2,6 +2,7 @@
 
 use super::entries::hash;
 use super::group::{self, Group, GroupError};
+use super::stuck::Held;
 use super::{Command, Current, Event, Output, ROW_CURSOR, ROW_GROUP, Room, Settings, State};
 use crate::identity::OwnIdentity;
 use crate::record::Record;
@@ -307,7 +308,7 @@ impl<S: Store> Room<S> {
             let last = self.first_of_epoch.last_key_value();
             last.is_some_and(|(epoch, _)| *epoch > current.group.epoch())
         });
-        if self.stale && ahead {
+        if self.stale && ahead && self.rejoin_not_before <= now {
             // Or somebody wrote a number into a message: the group here may be as good as anybody's.
             self.start_rejoin("the log went on without this endpoint".into(), true);
         }
@@ -347,6 +348,8 @@ impl<S: Store> Room<S> {
         rejoin.attempts += 1;
         if rejoin.attempts >= ATTEMPTS && rejoin.follows {
             self.rejoin = None;
+            // Meanwhile it does what is to be done here: those who could have helped may be asking to be let in.
+            self.rejoin_not_before = self.now.ms + self.settings.max_silence;
             self.refuse_command(&Command::Resync, None, "nobody helps; nothing has changed");
         } else if rejoin.attempts >= ATTEMPTS {
             return self.start_over("nobody is heard where it led: asking to be let in".into());
@@ -507,7 +510,12 @@ impl<S: Store> Room<S> {
         match &mut rejoin.commit {
             // The old group's commits: kept for the case that nobody could follow the first of them.
             None if self.stuck.is_some() => {
-                self.hold(sequence, hash, commit, epoch);
+                self.hold(Held::Commit {
+                    sequence,
+                    hash,
+                    epoch,
+                    commit: commit.to_vec(),
+                });
                 Ok(())
             }
             None if rejoin.follows => self.commit_here(sequence, hash, commit),
@@ -614,7 +622,12 @@ impl<S: Store> Room<S> {
             None => rejoin.asked.map(|at| at + INFO_AGAIN),
             Some((_, _, at, _)) => Some(at + CONFIRMED_WITHIN),
         });
-        [asked, rejoin, self.info_wanted].into_iter().flatten().min()
+        let again = (self.stale && self.rejoin.is_none() && self.rejoin_not_before > self.now.ms)
+            .then_some(self.rejoin_not_before);
+        [asked, rejoin, again, self.info_wanted]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

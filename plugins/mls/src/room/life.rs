@@ -11,7 +11,7 @@ use super::{Current, Event, Output, Room};
 use crate::record::Record;
 use crate::store::Store;
 
-/// Signs of life: what members tell each other about the epoch, one byte.
+/// Signs of life: what members tell each other about the epoch, one byte; behind `STUCK` the hash of the commit's record.
 const READY: u8 = 1;
 const HEARTBEAT: u8 = 2;
 const STUCK: u8 = 3;
@@ -64,7 +64,7 @@ impl<S: Store> Room<S> {
                 self.ready.insert(leaf);
                 self.check_ready();
             }
-            [STUCK] => self.somebody_stuck(leaf),
+            [STUCK, hash @ ..] => self.somebody_stuck(leaf, hash),
             [WAITING] => self.queue.add(leaf, self.now.ms),
             [CONTENT, chunk @ ..] => return self.chunk(chunk, leaf),
             [NAME, name @ ..] => return self.named(name, leaf),
@@ -103,7 +103,10 @@ impl<S: Store> Room<S> {
     }
 
     pub(super) fn say_stuck(&mut self) -> Result<(), GroupError> {
-        self.say(&[STUCK])
+        let Some(hash) = self.stuck_at() else {
+            return Ok(());
+        };
+        self.say(&[&[STUCK], &hash[..]].concat())
     }
 
     pub(super) fn say_waiting(&mut self) -> Result<(), GroupError> {
@@ -114,7 +117,7 @@ impl<S: Store> Room<S> {
         // MLS seals nothing while somebody's wish to leave waits to be committed; that commit is a sign of life too. Who is
         // stuck waits for no commit.
         let leaves = |current: &Current| !current.group.leaving().is_empty();
-        if what != [STUCK] && self.current.as_ref().is_some_and(leaves) {
+        if what.first() != Some(&STUCK) && self.current.as_ref().is_some_and(leaves) {
             return Ok(());
         }
         let message = self.transaction(|room| {

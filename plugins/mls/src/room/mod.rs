@@ -9,6 +9,7 @@
 
 mod command;
 mod committing;
+mod compared;
 mod entries;
 mod event;
 mod group;
@@ -29,6 +30,7 @@ pub use command::Command;
 pub use event::Event;
 pub use group::{Group, GroupError, MLS_SUITE, POLICY_EXTENSION, Plan, TIME_EXTENSION};
 pub use saying::{MAX_NAME, Said, is_name};
+pub(crate) use status::member_of;
 pub use status::{Counters, Member, State, Status};
 
 use crate::content::Content;
@@ -43,7 +45,6 @@ use committing::{Candidate, Pending};
 use joining::{ROW_REJOIN, Rejoin};
 use queue::Queue;
 use saying::Saying;
-use status::member_of;
 use stuck::Stuck;
 use wishes::Wish;
 
@@ -250,6 +251,8 @@ pub struct Room<S: Store> {
 
     stuck: Option<Stuck>,
     rejoin: Option<Rejoin>,
+    /// Nobody helped: not before this is it tried again without being asked for.
+    rejoin_not_before: u64,
     suspected_clone: Option<u64>,
     /// Was there a proposal of this leaf's in this epoch that is not known here?
     unread_proposal: bool,
@@ -261,6 +264,8 @@ pub struct Room<S: Store> {
 
     saying: Saying,
 
+    /// Certificates of those whom people have verified.
+    compared: BTreeSet<Fingerprint>,
     heard: BTreeMap<u32, u64>,
     ready: BTreeSet<u32>,
     /// When the present epoch began here.
@@ -321,12 +326,14 @@ impl<S: Store> Room<S> {
             suspects: BTreeSet::new(),
             stuck: None,
             rejoin: None,
+            rejoin_not_before: 0,
             suspected_clone: None,
             unread_proposal: false,
             info_wanted: None,
             info_asked: 0,
             info_insists: false,
             saying: Saying::default(),
+            compared: BTreeSet::new(),
             heard: BTreeMap::new(),
             ready: BTreeSet::new(),
             epoch_since: 0,

@@ -13,6 +13,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::entries::hash;
 use super::group::{self, GroupError};
+use super::stuck::Held;
 use super::{Event, Output, ROW_NAMES, Room, State};
 use crate::content::{Content, Cut, Inbox, MAX_BODY, Taken};
 use crate::identity::Fingerprint;
@@ -154,10 +155,14 @@ impl<S: Store> Room<S> {
     }
 
     /// A chunk in the log; `hash` is its record's.
-    pub(super) fn content_entry(&mut self, hash: [u8; 32], bytes: &[u8]) -> Result<(), GroupError> {
+    pub(super) fn content_entry(&mut self, hash: [u8; 32], message: Vec<u8>) -> Result<(), GroupError> {
+        if self.stuck.is_some() {
+            self.hold(Held::Content { hash, message });
+            return Ok(());
+        }
         let own = self.saying.flight.take_if(|flight| flight.hash == hash);
         let Some(flight) = own else {
-            return self.message_entry(bytes);
+            return self.message_entry(&message);
         };
         let epoch = self.current.as_ref().map(|current| current.group.epoch());
         // Else the commit was there first, and nobody can read it.

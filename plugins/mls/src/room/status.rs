@@ -38,6 +38,9 @@ pub struct Member {
     pub fingerprint: String,
     /// Is this the endpoint itself?
     pub own: bool,
+    /// Did people at this endpoint compare codes with it, and were they equal?
+    #[serde(default)]
+    pub verified: bool,
     /// What it calls itself in the room: nobody has certified that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -66,6 +69,9 @@ pub struct Status {
     pub accept: crate::policy::Claim,
     /// Does the room's claim meet `accept`?
     pub accepted: bool,
+    /// Did people at this endpoint compare codes with everybody else in the room?
+    #[serde(default)]
+    pub verified: bool,
     /// Unix time in seconds at which the recording state last changed in this endpoint's view.
     pub recording_since: Option<u64>,
     /// What was counted since the start.
@@ -101,13 +107,15 @@ impl<S: Store> Room<S> {
     pub fn status(&self) -> Status {
         let current = self.current.as_ref();
         let policy = current.map(|c| c.policy.clone());
+        let members = current.map(|c| self.members_of(c)).unwrap_or_default();
         Status {
             state: self.state(),
             room: self.settings.room.clone(),
             group_id: current.map(|c| hex::encode(c.group.id())).unwrap_or_default(),
             epoch: current.map(|c| c.group.epoch()).unwrap_or_default(),
             epoch_code: current.map(code_of).unwrap_or_default(),
-            members: current.map(|c| self.members_of(c)).unwrap_or_default(),
+            verified: members.len() > 1 && members.iter().all(|member| member.own || member.verified),
+            members,
             policy_digest: policy
                 .as_ref()
                 .map(|p| hex::encode(p.digest()))
@@ -124,6 +132,7 @@ impl<S: Store> Room<S> {
         let members = current.roster.iter().map(|(leaf, of)| {
             let own = *leaf == current.own();
             Member {
+                verified: self.compared.contains(&of.identity.fingerprint),
                 name: self.name_of(&of.identity.fingerprint, own),
                 ..member_of(*leaf, &of.identity, own)
             }
@@ -162,7 +171,7 @@ impl<S: Store> Room<S> {
     }
 }
 
-pub(super) fn member_of(leaf: u32, identity: &Identity, own: bool) -> Member {
+pub(crate) fn member_of(leaf: u32, identity: &Identity, own: bool) -> Member {
     Member {
         leaf,
         id: identity.subject.clone(),
@@ -170,6 +179,7 @@ pub(super) fn member_of(leaf: u32, identity: &Identity, own: bool) -> Member {
         roles: identity.roles.clone(),
         fingerprint: identity.fingerprint.to_string(),
         own,
+        verified: false,
         name: None,
     }
 }

@@ -26,6 +26,11 @@ impl<S: Store> Room<S> {
                 }
                 _ => self.refuse_command(&command, ticket, "there is nobody in the room who could help"),
             }
+        } else if let Command::Confirm { member, code } = &command {
+            match self.confirm(member.as_deref(), code) {
+                Ok(()) => self.answer(ticket, Ok(())),
+                Err(why) => self.refuse_command(&command, ticket, why),
+            }
         } else {
             self.wishes.push_back(Wish { command, ticket });
         }
@@ -57,6 +62,7 @@ impl<S: Store> Room<S> {
             Command::SetRecording { on: false } => "set-recording off".into(),
             Command::SetPolicy { .. } => "set-policy".into(),
             Command::Resync => "resync".into(),
+            Command::Confirm { .. } => "confirm".into(),
         };
         self.counters.refused += 1;
         self.event(Event::Refused {
@@ -115,7 +121,7 @@ impl<S: Store> Room<S> {
                     ..Plan::default()
                 }))
             }
-            Command::Resync => Ok(None),
+            Command::Resync | Command::Confirm { .. } => Ok(None),
         }
     }
 }

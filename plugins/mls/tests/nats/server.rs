@@ -2,7 +2,7 @@
 //! gone when it is dropped.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// A request that comes while a cluster has no leader may be lost.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// A port that nobody has, below those that the system gives to outgoing connections: a server that is started again
 /// finds it free.
@@ -224,7 +226,8 @@ impl Stranger {
             lines,
             asked: 0,
         };
-        assert!(stranger.line().starts_with("INFO "));
+        assert!(stranger.line().unwrap().starts_with("INFO "));
+        stranger.stream.set_read_timeout(Some(ANSWER)).unwrap();
         stranger.send(
             b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB answers.* 1\r\n",
         );
@@ -235,19 +238,25 @@ impl Stranger {
         self.stream.write_all(bytes).unwrap();
     }
 
-    fn line(&mut self) -> String {
+    /// None if nothing comes in time.
+    fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line
+        match self.lines.read_line(&mut line) {
+            Ok(_) => Some(line),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{error}"),
+        }
     }
 
-    /// A request; an object without anything if nobody answers it.
+    /// A request; an object without anything if nobody answers it in time.
     pub fn ask(&mut self, subject: &str, payload: &str) -> serde_json::Value {
         self.asked += 1;
         let inbox = format!("answers.{}", self.asked);
         self.send(format!("PUB {subject} {inbox} {}\r\n{payload}\r\n", payload.len()).as_bytes());
         loop {
-            let line = self.line();
+            let Some(line) = self.line() else {
+                return serde_json::json!({});
+            };
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
                 ["PING"] => self.send(b"PONG\r\n"),

@@ -105,10 +105,13 @@ impl Sim {
             5..=7 => {
                 let mask = self.dice.next();
                 // And it says that it could not follow it either, or not.
-                let lie = self.dice.one_in(2).then(|| evil.message(&[3])).flatten();
-                let commit = evil.commit_wrongly(mask).map(|(record, _)| record);
-                let lie = lie.map(Record::Message);
-                Some(commit.ok().into_iter().chain(lie).collect())
+                let lies = self.dice.one_in(2);
+                let commit = evil.commit_wrongly(mask).map(|(record, _)| record).ok();
+                let lie = commit
+                    .iter()
+                    .filter(|_| lies)
+                    .find_map(|commit| evil.stuck_at(commit));
+                Some(commit.into_iter().chain(lie).collect())
             }
             8 => evil.commit_wrongly(u64::MAX).map(|(record, _)| vec![record]).ok(),
             9 => {

@@ -10,6 +10,7 @@ use openmls::prelude::tls_codec::{DeserializeBytes, Serialize as _};
 use openmls::prelude::*;
 use openmls::schedule::{ExternalPsk, PreSharedKeyId, Psk};
 use openmls::storage::OpenMlsProvider as StoredProvider;
+use ring::digest::{SHA256, digest};
 
 use super::Identity;
 use super::bent::{BentProvider, Wrong};
@@ -71,6 +72,12 @@ impl Evil {
             .load()
             .create_message(&self.store.provider(), &self.own, data);
         Some(message.ok()?.to_bytes().unwrap())
+    }
+
+    /// Says that it cannot follow this commit.
+    pub fn stuck_at(&self, commit: &Record) -> Option<Record> {
+        let hash = digest(&SHA256, &commit.encode());
+        self.message(&[&[3], hash.as_ref()].concat()).map(Record::Message)
     }
 
     pub fn commit(&self, deed: Deed) -> Record {

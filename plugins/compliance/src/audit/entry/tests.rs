@@ -26,13 +26,17 @@ fn claim() -> impl Strategy<Value = Claim> {
     ])
 }
 
-fn of_recordings() -> impl Strategy<Value = Event> {
-    let custodians =
+fn custodians() -> impl Strategy<Value = Option<Custodians>> {
+    let some =
         (any::<u32>(), any::<u32>(), digest()).prop_map(|(threshold, shares, fingerprint)| Custodians {
             threshold,
             shares,
             fingerprint,
         });
+    prop::option::of(some)
+}
+
+fn of_recordings() -> impl Strategy<Value = Event> {
     let cuts = prop::collection::vec(
         (any::<u32>(), any::<u64>()).prop_map(|(track, bytes)| Cut { track, bytes }),
         0..4,
@@ -47,7 +51,7 @@ fn of_recordings() -> impl Strategy<Value = Event> {
             prop::option::of(digest()),
             salted(),
             recipients,
-            prop::option::of(custodians),
+            custodians(),
             any::<Option<u32>>()
         )
             .prop_map(
@@ -130,11 +134,12 @@ fn of_recordings() -> impl Strategy<Value = Event> {
 fn of_accesses() -> impl Strategy<Value = Event> {
     let recipients = prop::collection::vec(digest(), 0..4);
     prop_oneof![
-        (id(), id(), id(), text(), text(), any::<u64>()).prop_map(
-            |(access, requester, recipient, reason, ticket, expires)| Event::AccessRequested {
+        ([id(), id(), id(), id()], text(), text(), any::<u64>()).prop_map(
+            |([access, requester, recipient, station], reason, ticket, expires)| Event::AccessRequested {
                 access,
                 requester,
                 recipient,
+                station,
                 reason,
                 ticket,
                 expires
@@ -157,21 +162,45 @@ fn of_accesses() -> impl Strategy<Value = Event> {
             }
         ),
         (id(), any::<u64>()).prop_map(|(access, members)| Event::AccessEnded { access, members }),
-        (id(), id(), id(), digest(), any::<u64>(), text()).prop_map(
-            |(access, by, format, sha256, bytes, destination)| Event::Exported {
-                access,
-                by,
-                format,
-                sha256,
-                bytes,
-                destination
-            }
-        ),
-        (id(), recipients, text()).prop_map(|(by, recipients, reason)| Event::Rewrapped {
-            by,
+        (
+            (id(), id(), id(), digest(), any::<u64>(), text()),
+            (prop::option::of(id()), prop::option::of(id()))
+        )
+            .prop_map(
+                |((access, by, format, sha256, bytes, destination), (recipient, purpose))| {
+                    Event::Exported {
+                        access,
+                        by,
+                        format,
+                        sha256,
+                        bytes,
+                        destination,
+                        recipient,
+                        purpose,
+                    }
+                }
+            ),
+        (id(), digest()).prop_map(|(by, sha256)| Event::Reported { by, sha256 }),
+        (
+            id(),
+            any::<u32>(),
+            digest(),
             recipients,
-            reason
-        }),
+            custodians(),
+            text(),
+            text()
+        )
+            .prop_map(
+                |(by, number, statement, recipients, custodians, reason, ticket)| Event::Rewrapped {
+                    by,
+                    number,
+                    statement,
+                    recipients,
+                    custodians,
+                    reason,
+                    ticket,
+                }
+            ),
         (id(), id(), any::<bool>(), text()).prop_map(|(access, by, passed, result)| Event::Drill {
             access,
             by,
@@ -181,10 +210,31 @@ fn of_accesses() -> impl Strategy<Value = Event> {
     ]
 }
 
+fn of_keeping() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (id(), text(), text()).prop_map(|(by, reason, ticket)| Event::HoldPlaced { by, reason, ticket }),
+        (id(), text(), text()).prop_map(|(by, reason, ticket)| Event::HoldReleased { by, reason, ticket }),
+        (id(), any::<u64>(), text(), text()).prop_map(|(by, due, reason, ticket)| Event::DeletionDecided {
+            by,
+            due,
+            reason,
+            ticket
+        }),
+        (id(), text(), text()).prop_map(|(by, reason, ticket)| Event::DeletionRefused {
+            by,
+            cause: Obstacle::Hold,
+            reason,
+            ticket
+        }),
+        (id(), any::<u64>()).prop_map(|(by, files)| Event::Shredded { by, files }),
+        (id(), any::<u64>(), any::<u64>()).prop_map(|(by, files, bytes)| Event::Deleted { by, files, bytes }),
+    ]
+}
+
 /// Any entry.
 pub(crate) fn entries() -> impl Strategy<Value = Entry> {
     let recording = prop::option::of(any::<[u8; 16]>().prop_map(RecordingId::from_bytes));
-    let event = prop_oneof![of_recordings(), of_accesses()];
+    let event = prop_oneof![of_recordings(), of_accesses(), of_keeping()];
     (any::<u64>(), recording, event).prop_map(|(time, recording, event)| Entry {
         time,
         recording,
@@ -302,8 +352,12 @@ fn an_entry_has_an_end() {
         recording: None,
         event: Event::Rewrapped {
             by: Id::new("a").unwrap(),
+            number: 1,
+            statement: Digest([0; 32]),
             recipients: vec![Digest([0; 32]); 300],
+            custodians: None,
             reason: Text::new("r").unwrap(),
+            ticket: Text::new("t").unwrap(),
         },
     };
     assert!(matches!(entry.encode(), Err(EntryError::TooLong(_))));

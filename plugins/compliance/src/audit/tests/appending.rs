@@ -223,6 +223,10 @@ fn an_entry_that_is_too_long_is_refused_and_nothing_of_it_is_written() {
     let log = Log::open(&place.log()).unwrap();
     let long = Entry {
         event: Event::Rewrapped {
+            number: 1,
+            statement: crate::digest::Digest([0; 32]),
+            custodians: None,
+            ticket: Text::new("t").unwrap(),
             by: Id::new("a").unwrap(),
             recipients: vec![crate::digest::Digest([0; 32]); 300],
             reason: Text::new("r").unwrap(),

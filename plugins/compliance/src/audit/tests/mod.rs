@@ -2,7 +2,9 @@
 
 mod appending;
 mod faults;
+mod ledger;
 mod processes;
+mod reading;
 mod roots;
 mod tampering;
 mod witnessing;

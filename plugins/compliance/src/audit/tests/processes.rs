@@ -4,7 +4,8 @@ use super::folder::Storage;
 use super::frame::ReadAt;
 use super::*;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 const ROLE: &str = "GST_E2EE_TEST_ROLE";
@@ -16,7 +17,7 @@ struct Child {
 }
 
 impl Child {
-    fn start(role: &str, path: &Path, user: Option<u32>) -> Self {
+    fn start(role: &str, path: &Path) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "audit::tests::processes::child", "--nocapture"]);
         command
@@ -24,9 +25,6 @@ impl Child {
             .env(LOG, path)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        if let Some(user) = user {
-            command.uid(user).gid(user);
-        }
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         Self { process, lines }
@@ -116,10 +114,6 @@ fn child() {
             let log = Log::open_with(path, true, PATIENCE, |file| Box::new(Half(file))).unwrap();
             log.append(&entry(0)).unwrap();
         }
-        "open" => match Log::open(path) {
-            Ok(_) => say("opened"),
-            Err(error) => say(&error.to_string()),
-        },
         role => panic!("no role {role}"),
     }
 }
@@ -134,10 +128,10 @@ fn acknowledged(said: &str) -> (u64, u64) {
 fn two_processes_append_and_one_is_killed_again_and_again() {
     let place = Place::empty();
     let mut told = Vec::new();
-    let mut steady = Child::start("append", &place.log(), None);
+    let mut steady = Child::start("append", &place.log());
     told.push(acknowledged(&steady.hear().unwrap()));
     for round in 0..8 {
-        let mut victim = Child::start("append", &place.log(), None);
+        let mut victim = Child::start("append", &place.log());
         // Some other moment each time, and both of them get their turn.
         for _ in 0..1 + 3 * round {
             told.push(acknowledged(&victim.hear().unwrap()));
@@ -185,7 +179,7 @@ fn who_dies_in_the_middle_of_an_entry_leaves_a_log_that_others_go_on_with() {
     let log = Log::open(&place.log()).unwrap();
     log.append(&entry(1)).unwrap();
     let whole = place.bytes().len();
-    let mut child = Child::start("half", &place.log(), None);
+    let mut child = Child::start("half", &place.log());
     assert_eq!(child.hear().unwrap(), "half");
     // It holds the lock: whoever verifies meanwhile does not wait for ever.
     let report = place.verify();
@@ -203,9 +197,19 @@ fn who_dies_in_the_middle_of_an_entry_leaves_a_log_that_others_go_on_with() {
     assert!(matches!(cut.event, Event::LogRecovered { offset, .. } if offset == whole as u64));
 }
 
+/// In a thread that is somebody else from its beginning to its end, with whatever threads it starts.
+fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    const NOBODY: u32 = 65534;
+    let somebody_else = || {
+        rustix::thread::set_thread_gid(rustix::process::Gid::from_raw(NOBODY)).unwrap();
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(NOBODY)).unwrap();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(somebody_else).join().unwrap())
+}
+
 #[test]
 fn a_log_that_cannot_be_written_says_so() {
-    const NOBODY: u32 = 65534;
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can be somebody else");
         return;
@@ -213,10 +217,10 @@ fn a_log_that_cannot_be_written_says_so() {
     let place = Place::with(1);
     let outside = place.place.path();
     for path in [outside, &place.log()] {
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     for path in [place.log(), outside.join("other")] {
-        let said = Child::start("open", &path, Some(NOBODY)).hear().unwrap();
+        let said = as_nobody(|| Log::open(&path).unwrap_err().to_string());
         assert!(
             said.contains("Permission denied") && said.contains(path.to_str().unwrap()),
             "{said}"

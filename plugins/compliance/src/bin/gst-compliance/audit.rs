@@ -14,8 +14,9 @@ use gstcompliance::ids::RecordingId;
 use gstcompliance::signing::PublicKey;
 use gstcompliance::store::{fetch_log, wait};
 use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+
+use super::clock::date;
+use super::who::Who;
 
 use crate::stored::{self, Store};
 
@@ -71,6 +72,12 @@ pub enum Audit {
         #[arg(long)]
         json: bool,
     },
+    /// Print who could open which recording from when to when, as a log says, WITHOUT checking whether it is to be believed:
+    /// `audit verify` does.
+    ///
+    /// Recipients and custodians are named by their fingerprints: of a recipient, `printf %s age1… | sha256sum`.
+    Who(Who),
+    Fhir(crate::audit_fhir::Fhir),
     /// Sign all that is in a log and print the signed checkpoint. Keep it elsewhere: `audit verify --checkpoint` then
     /// tells whether the log still contains what it covers.
     ///
@@ -184,6 +191,12 @@ pub enum AuditError {
     /// A log in a store.
     #[error("{0}")]
     Store(String),
+    /// Everything that could be read is printed.
+    #[error("audit log {0} has entries that cannot be read: gst-compliance audit verify says which")]
+    Unreadable(PathBuf),
+    /// There is none of this number.
+    #[error("audit log {0} has no entry {1}")]
+    NoEntry(PathBuf, u64),
     /// Something that cannot be read or written.
     #[error("{0}: {1}")]
     Io(PathBuf, #[source] io::Error),
@@ -273,6 +286,8 @@ impl Audit {
                 };
                 show(&log, wanted, last, json)
             }
+            Self::Who(who) => who.run(),
+            Self::Fhir(fhir) => fhir.run(),
             Self::Checkpoint { log } => print(&Log::open_existing(&log)?.checkpoint()?),
             Self::Prove { log, entry } => print(&Log::open_existing(&log)?.inclusion(entry)?.to_string()),
             Self::Anchor(anchor) => anchor.run(),
@@ -297,7 +312,7 @@ fn witness_key(witness: &str) -> Result<Option<VerifierKey>, AuditError> {
 }
 
 /// Adds a witness, and what it saw of the log where that is known.
-fn trust(witness: &str, log: &Path, options: &mut VerifyOptions) -> Result<(), AuditError> {
+pub(super) fn trust(witness: &str, log: &Path, options: &mut VerifyOptions) -> Result<(), AuditError> {
     if let Some(key) = witness_key(witness)? {
         options.witnesses.push(key);
         return Ok(());
@@ -606,7 +621,7 @@ fn read(path: &Path) -> Result<String, AuditError> {
 }
 
 /// Prints text. Whoever reads only its beginning (`| head`) does no wrong.
-fn print(text: &str) -> Result<(), AuditError> {
+pub fn print(text: &str) -> Result<(), AuditError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(output(error)),
@@ -616,13 +631,4 @@ fn print(text: &str) -> Result<(), AuditError> {
 
 fn output(error: io::Error) -> AuditError {
     AuditError::Io("standard output".into(), error)
-}
-
-/// A unix time in milliseconds as people write it (UTC).
-fn date(milliseconds: u64) -> String {
-    i64::try_from(milliseconds / 1000)
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "after the year 9999".to_owned())
 }

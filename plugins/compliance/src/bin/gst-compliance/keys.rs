@@ -3,9 +3,14 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use gstcompliance::audit::Id;
+use gstcompliance::breakglass::custodian::{CustodianKey, public};
+use gstcompliance::breakglass::token::make;
 use gstcompliance::bundle::holders::fingerprint;
 use gstcompliance::bundle::{DEALER_FILE, Escrow, Holders, Recipients, dealer, prepare};
 use gstcompliance::signing::Signer;
+
+use crate::custodian_key::KeyArgs;
 
 /// Keys of recordings to come.
 #[derive(Debug, clap::Subcommand)]
@@ -18,6 +23,25 @@ pub enum Keys {
     /// With --recipients, EACH recipient can open EACH of these recordings alone, unlogged, with the plain age tool.
     /// Where that is not acceptable, use --escrow: then only M of N custodians can, together.
     Prepare(Prepare),
+    /// Print a custodian's line for the file of custodians: the public halves of the custodian's key. Run it on the custodian's
+    /// own machine, and send the line to whoever makes the keys.
+    ///
+    /// The key is an age identity (age-keygen -o FILE) that the custodian keeps, and a copy of it in a safe place. It opens
+    /// shares, and the key that signs decisions is derived from it. Or it is an X25519 and an Ed25519 key on a PKCS#11 token,
+    /// of which there is no copy: a lost token is a lost share.
+    Custodian(Custodian),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Custodian {
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Make the keys first, on a token that has none: they never leave it, and there is no copy of them.
+    #[arg(long, requires = "pkcs11_module")]
+    make: bool,
+    /// The id under which the same person would ask for a recording: nobody approves their own request.
+    #[arg(long, value_name = "ID")]
+    person: Option<Id>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -26,7 +50,8 @@ pub struct Prepare {
     /// Who can open the recordings, each alone: one age recipient a line (age1…, X25519), # comments.
     #[arg(long, value_name = "FILE")]
     recipients: Option<PathBuf>,
-    /// Who can open them together: the first line is `2 of 3`, then three custodians, one age recipient a line.
+    /// Who can open them together: the first line is `2 of 3`, then three custodians, each as `keys custodian` prints it. Keep
+    /// this file: requests are approved and recordings opened with it.
     #[arg(long, value_name = "FILE")]
     escrow: Option<PathBuf>,
     /// How many bundles. Each recording uses one up.
@@ -44,6 +69,14 @@ impl Keys {
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Prepare(prepare) => prepare.run(),
+            Self::Custodian(custodian) => {
+                let key: Box<dyn CustodianKey> = match custodian.key.token().filter(|_| custodian.make) {
+                    Some(place) => Box::new(make(&place)?),
+                    None => custodian.key.open()?,
+                };
+                println!("{}", public(&*key, custodian.person));
+                Ok(())
+            }
         }
     }
 }

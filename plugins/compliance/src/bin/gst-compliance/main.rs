@@ -4,16 +4,29 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
+use gstcompliance::dumpable::forbid_core_dumps;
 
+mod approve;
 mod audit;
+mod audit_fhir;
+mod clock;
 mod consent;
+mod custodian_key;
+mod drill;
+mod export;
 mod fetch;
+mod files;
 mod keys;
 mod open;
 mod remove;
+mod report;
+mod request;
+mod retention;
+mod rewrap;
 mod stored;
 mod upload;
 mod verify;
+mod who;
 
 /// Keys, recordings and audit logs of compliancesink.
 ///
@@ -35,6 +48,16 @@ enum Command {
     Fetch(fetch::Fetch),
     Upload(upload::Upload),
     Remove(remove::Remove),
+    Request(request::Request),
+    Approve(approve::Approve),
+    Deny(approve::Deny),
+    #[command(subcommand)]
+    Drill(drill::Drill),
+    Rewrap(rewrap::Rewrap),
+    #[command(subcommand)]
+    Retention(retention::Retention),
+    Export(Box<export::Export>),
+    Report(report::MakeReport),
     #[command(subcommand)]
     Audit(audit::Audit),
 }
@@ -49,13 +72,26 @@ impl Command {
             Self::Fetch(command) => command.run(),
             Self::Upload(command) => command.run(),
             Self::Remove(command) => command.run(),
+            Self::Request(command) => command.run(),
+            Self::Approve(command) => command.run(),
+            Self::Deny(command) => command.run(),
+            Self::Drill(command) => command.run(),
+            Self::Rewrap(command) => command.run(),
+            Self::Retention(command) => command.run(),
+            Self::Export(command) => command.run(),
+            Self::Report(command) => command.run(),
             Self::Audit(command) => Ok(command.run()?),
         }
     }
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command.run() {
+    let cli = Cli::parse();
+    // Most commands have a key or media in memory.
+    match forbid_core_dumps()
+        .map_err(Into::into)
+        .and_then(|()| cli.command.run())
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gst-compliance: {error}");

@@ -1,13 +1,14 @@
 //! `gst-compliance verify`: is a recording whole?
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use gstcompliance::recording::{Options, Report, State, verify};
+use gstcompliance::audit::{Ledger, named_key};
+use gstcompliance::recording::{Index, KeyHolders, Options, Report, Rewraps, State, verify};
 use gstcompliance::signing::PublicKey;
 use gstcompliance::store::{pieces_of, wait};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+
+use super::clock::date;
 
 use crate::stored::{self, Store};
 
@@ -27,6 +28,11 @@ pub struct Verify {
     /// whole, key and all, looks genuine.
     #[arg(long, value_name = "HEX")]
     log_key: Option<PublicKey>,
+    /// Folder of the audit log that the recording names, to be asked how far the recording went, and who holds its key: without
+    /// it a recording that was cut off consistently, or whose old key files were put back, looks genuine. It must be the log of
+    /// --log-key where that is given. Whether the log itself is to be believed, `audit verify` says.
+    #[arg(long, value_name = "LOG")]
+    audit_log: Option<PathBuf>,
     /// The public key of the dealer who must have made the recording's key (the content of dealer.pub).
     #[arg(long, value_name = "HEX")]
     dealer: Option<PublicKey>,
@@ -42,11 +48,15 @@ pub struct Verify {
 
 impl Verify {
     pub fn run(self) -> Result<(), Box<dyn Error>> {
-        let options = Options {
+        let mut options = Options {
             log_key: self.log_key,
             dealer: self.dealer,
             known: None,
+            rewraps: Rewraps::Unknown,
         };
+        if let Some(path) = &self.audit_log {
+            self.ask(path, &mut options)?;
+        }
         let (report, findings) = match stored::is_store(&self.recording) {
             true => self.in_store(&options)?,
             false => (verify(&self.recording, &options)?, Vec::new()),
@@ -91,6 +101,33 @@ impl Verify {
         );
         Ok((report, findings))
     }
+
+    /// Asks the log what it knows of the recording.
+    fn ask(&self, path: &Path, options: &mut Options) -> Result<(), Box<dyn Error>> {
+        let key = *named_key(path)?.key();
+        if let Some(expected) = options.log_key.filter(|expected| *expected != key) {
+            return Err(format!("{} has the key {key}, and not {expected}", path.display()).into());
+        }
+        options.log_key = Some(key);
+        let (ledger, damages) = Ledger::read_unchecked(path)?;
+        if let Some(damage) = damages.first() {
+            return Err(format!(
+                "{} is damaged ({damage}), so that it cannot be asked: gst-compliance audit verify says more",
+                path.display()
+            )
+            .into());
+        }
+        // Where that cannot be read, the report says so.
+        if let Ok(index) = Index::open(&self.recording, options) {
+            let history = ledger.of(index.facts().recording).ok_or_else(|| {
+                let path = path.display();
+                format!("{path} does not know the recording: is it an older copy of the log?")
+            })?;
+            options.known = history.root;
+            options.rewraps = history.rewraps();
+        }
+        Ok(())
+    }
 }
 
 fn for_people(report: &Report) -> String {
@@ -107,6 +144,9 @@ fn for_people(report: &Report) -> String {
         line("recording", facts.recording.to_string());
         line("claim", facts.claim.to_string());
         line("started", date(facts.started));
+    }
+    if let Some(holders) = &report.holders {
+        line("key", of_key(holders));
     }
     if let Some((time, reason)) = &report.end {
         line("ended", format!("{} ({reason})", date(*time)));
@@ -157,11 +197,15 @@ fn for_people(report: &Report) -> String {
     text
 }
 
-/// A unix time in milliseconds as people write it (UTC).
-fn date(milliseconds: u64) -> String {
-    i64::try_from(milliseconds / 1000)
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "after the year 9999".to_owned())
+/// Who can open it.
+fn of_key(holders: &KeyHolders) -> String {
+    let who = match (&holders.escrow, holders.recipients.len()) {
+        (Some(escrow), _) => format!("{} of {} custodians", escrow.m, escrow.n),
+        (None, 1) => "1 recipient".to_owned(),
+        (None, count) => format!("{count} recipients, each alone"),
+    };
+    match holders.number {
+        0 => format!("{who}, as it was recorded"),
+        number => format!("{who}, since re-wrapping {number}"),
+    }
 }

@@ -17,7 +17,7 @@ use crate::gate::Refusal;
 use crate::ids::RecordingId;
 use crate::recording::facts::{Attest, MAX_FILE};
 use crate::recording::{
-    Claim, Facts, Left, RECORDING_FILE, Recording, RecordingError, Recovery, Resume, Start,
+    Claim, Facts, KeyHolders, Left, RECORDING_FILE, Recording, RecordingError, Recovery, Resume, Start,
 };
 
 impl Recorder {
@@ -38,9 +38,8 @@ impl Recorder {
                 continue;
             };
             match self.resume(&path, &facts)? {
-                Ok((recording, recovery)) => {
+                Ok((recording, recovery, of)) => {
                     self.report_recovery(&recording, &recovery)?;
-                    let of = recording.facts();
                     self.session
                         .admission
                         .readers(facts::readers(&of.recipients, of.escrow.as_ref()));
@@ -64,7 +63,7 @@ impl Recorder {
         &mut self,
         path: &Path,
         facts: &Facts,
-    ) -> Result<Result<(Recording, Recovery), RecordingError>, Fault> {
+    ) -> Result<Result<(Recording, Recovery, KeyHolders), RecordingError>, Fault> {
         let left = match Left::lock(path, self.journal.signer(), self.disk.clone()) {
             Ok(left) => left,
             Err(error) => return Ok(Err(error)),
@@ -73,7 +72,27 @@ impl Recorder {
             time: unix_ms(),
             known: self.journal.known_root(facts.recording)?,
         };
-        Ok(left.resume(resume))
+        // They may be others than it was begun for: its key can have been wrapped to others since.
+        let holders = match self.holders(path, facts)? {
+            Ok(holders) => holders,
+            Err(error) => return Ok(Err(error)),
+        };
+        let resumed = left.resume(resume);
+        Ok(resumed.map(|(recording, recovery)| (recording, recovery, holders)))
+    }
+
+    /// Who holds the key of a recording that was left.
+    fn holders(&mut self, path: &Path, facts: &Facts) -> Result<Result<KeyHolders, RecordingError>, Fault> {
+        let rewraps = self.journal.known_rewraps(facts.recording)?;
+        let damaged = |why: String| RecordingError::Damaged {
+            path: path.to_owned(),
+            why,
+        };
+        let Some((_, file)) = self.read_facts(path) else {
+            return Ok(Err(damaged(format!("{RECORDING_FILE} cannot be read"))));
+        };
+        let holders = KeyHolders::read(path, facts, &file, rewraps);
+        Ok(holders.map_err(|error| damaged(error.to_string())))
     }
 
     /// The facts of a recording of this room and this audit log that has no end.
@@ -82,15 +101,18 @@ impl Recorder {
             return None;
         }
         self.read_facts(path)
+            .map(|(facts, _)| facts)
             .filter(|facts| facts.room.as_deref() == room && facts.log_key == self.journal.key())
     }
 
-    fn read_facts(&self, path: &Path) -> Option<Facts> {
+    /// The facts, and the file that they are read from.
+    fn read_facts(&self, path: &Path) -> Option<(Facts, Vec<u8>)> {
         let mut file = self.disk.open(&path.join(RECORDING_FILE)).ok()?;
         let length = file.length().ok().filter(|length| *length <= MAX_FILE)?;
         let mut bytes = vec![0; usize::try_from(length).ok()?];
         let read = file.read_at(&mut bytes, 0).ok()?;
-        Facts::decode(&bytes[..read]).ok().map(|(facts, _)| facts)
+        bytes.truncate(read);
+        Facts::decode(&bytes).ok().map(|(facts, _)| (facts, bytes))
     }
 
     fn report_recovery(&mut self, recording: &Recording, recovery: &Recovery) -> Result<(), Fault> {

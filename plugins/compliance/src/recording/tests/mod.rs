@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod faults;
 mod figures;
+mod holders;
 mod open;
 mod tools;
 mod write;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::breakglass::custodian::{FileKey, public};
 use crate::bundle::{Bundle, Escrow, Holders, Recipients, prepare, take_next};
 use crate::signing::Signer;
 
@@ -56,10 +58,11 @@ fn bundle() -> Bundle {
 fn escrow_bundle() -> Bundle {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("escrow");
+    let line = |identity| public(&FileKey::new(identity).unwrap(), None);
     let text = format!(
         "1 of 2\n{}\n{}",
-        reader().to_public(),
-        Identity::generate().to_public()
+        line(reader().clone()),
+        line(Identity::generate())
     );
     fs::write(&list, text).unwrap();
     bundle_for(folder.path(), &Holders::Escrow(Escrow::read(&list).unwrap()))
@@ -152,6 +155,7 @@ fn options() -> Options {
         log_key: Some(log_key().public()),
         dealer: Some(dealer().public()),
         known: None,
+        rewraps: Rewraps::Unknown,
     }
 }
 
@@ -170,7 +174,9 @@ fn asked(tracks: &[u32]) -> Request {
 fn unlocked(path: &Path) -> Reader {
     let index = Index::open(path, &options()).unwrap();
     index
-        .unlock(std::slice::from_ref(reader()), asked(&[]), |_| Ok(()))
+        .unlock(Key::Recipient(std::slice::from_ref(reader())), asked(&[]), |_| {
+            Ok(())
+        })
         .unwrap()
 }
 

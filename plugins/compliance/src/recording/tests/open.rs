@@ -11,7 +11,7 @@ fn the_access_is_logged_before_anything_is_decrypted_and_nothing_is_opened_witho
     // Without the wrapped key nothing could be decrypted: that the log is asked comes first.
     fs::rename(made.path.join("key.age"), made.folder.path().join("key")).unwrap();
     let logged = Cell::new(false);
-    let error = index().unlock(own, asked(&[1]), |access| {
+    let error = index().unlock(Key::Recipient(own), asked(&[1]), |access| {
         assert_eq!(access.recording, index().facts().recording);
         assert_eq!(access.log_key, log_key().public());
         assert_eq!(access.root, index().root());
@@ -27,7 +27,9 @@ fn the_access_is_logged_before_anything_is_decrypted_and_nothing_is_opened_witho
     assert!(logged.get());
     assert!(matches!(error, Err(OpenError::Io { .. })));
     fs::rename(made.folder.path().join("key"), made.path.join("key.age")).unwrap();
-    let error = index().unlock(own, asked(&[]), |_| Err("the disk of the log is full".to_owned()));
+    let error = index().unlock(Key::Recipient(own), asked(&[]), |_| {
+        Err("the disk of the log is full".to_owned())
+    });
     assert!(
         error
             .unwrap_err()
@@ -41,11 +43,15 @@ fn only_the_tracks_that_were_asked_for_are_opened() {
     let made = made(1);
     let index = || Index::open(&made.path, &options()).unwrap();
     let own = std::slice::from_ref(reader());
-    let mut opened = index().unlock(own, asked(&[1]), |_| Ok(())).unwrap();
+    let mut opened = index()
+        .unlock(Key::Recipient(own), asked(&[1]), |_| Ok(()))
+        .unwrap();
     assert!(opened.member(TrackId(1), 0).is_ok());
     assert!(matches!(opened.member(TrackId(0), 0), Err(OpenError::NoTrack(_))));
     assert_eq!(opened.tracks().count(), 1);
-    let unknown = index().unlock(own, asked(&[2]), |_| panic!("nothing is accessed"));
+    let unknown = index().unlock(Key::Recipient(own), asked(&[2]), |_| {
+        panic!("nothing is accessed")
+    });
     assert!(matches!(unknown, Err(OpenError::NoTrack(TrackId(2)))));
 }
 
@@ -54,7 +60,7 @@ fn others_do_not_open_it_and_a_reason_is_needed() {
     let made = made(1);
     let index = || Index::open(&made.path, &options()).unwrap();
     let error = index()
-        .unlock(&[Identity::generate()], asked(&[]), |_| Ok(()))
+        .unlock(Key::Recipient(&[Identity::generate()]), asked(&[]), |_| Ok(()))
         .unwrap_err();
     assert!(
         error.to_string().contains("is not encrypted to this identity"),
@@ -65,9 +71,9 @@ fn others_do_not_open_it_and_a_reason_is_needed() {
         ..asked(&[])
     };
     let own = std::slice::from_ref(reader());
-    let error = index().unlock(own, without, |_| panic!("nothing is accessed"));
+    let error = index().unlock(Key::Recipient(own), without, |_| panic!("nothing is accessed"));
     assert!(matches!(error, Err(OpenError::Request)));
-    let error = index().unlock(&[], asked(&[]), |_| panic!("nothing is accessed"));
+    let error = index().unlock(Key::Recipient(&[]), asked(&[]), |_| panic!("nothing is accessed"));
     assert!(matches!(error, Err(OpenError::Identity { .. })));
 }
 
@@ -77,7 +83,9 @@ fn a_wrapped_key_of_another_recording_does_not_open_it() {
     fs::copy(other.path.join("key.age"), made.path.join("key.age")).unwrap();
     let index = Index::open(&made.path, &options()).unwrap();
     let error = index
-        .unlock(std::slice::from_ref(reader()), asked(&[]), |_| Ok(()))
+        .unlock(Key::Recipient(std::slice::from_ref(reader())), asked(&[]), |_| {
+            Ok(())
+        })
         .unwrap_err();
     assert!(
         error

@@ -286,7 +286,7 @@ fn under_escrow_the_shares_are_in_the_recording_and_no_key() {
     assert_eq!(shares, ["001.age", "002.age"]);
     assert!(!recording.path().join("key.age").exists());
     let index = Index::open(recording.path(), &options()).unwrap();
-    let opened = index.unlock(std::slice::from_ref(reader()), asked(&[]), |_| {
+    let opened = index.unlock(Key::Recipient(std::slice::from_ref(reader())), asked(&[]), |_| {
         panic!("nothing is accessed")
     });
     assert!(matches!(opened, Err(OpenError::Escrow(_))));

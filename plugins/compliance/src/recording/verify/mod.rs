@@ -15,10 +15,11 @@ pub use report::{Damage, MAX_DAMAGES, Options, Place, Report, State, TrackReport
 use super::facts::{self, Facts};
 use super::manifest::{self, Chain, EndFact, Fact, LineError, MemberFact, Raw, TrackFact, TrackId, prefix};
 use super::member::{END_OF_ARCHIVE, Expected, Found, inspect, member_name, space};
-use super::{MANIFEST_FILE, Medium, RECORDING_FILE, RESERVE_FILE, RecordingError, TRACKS};
-use crate::bundle::{FileFacts, SHARES, STATEMENT_FILE, read_bounded, verify_statement};
+use super::{MANIFEST_FILE, Medium, RECORDING_FILE, RecordingError, TRACKS};
+use crate::bundle::read_bounded;
 use crate::signing::PublicKey;
 
+mod keys;
 mod report;
 
 /// Through which tars are read.
@@ -26,7 +27,17 @@ const BUFFER: usize = 128 << 10;
 
 /// Verifies a recording. An error is only what the system says; whatever is wrong with the recording is in the report.
 pub fn verify(path: &Path, options: &Options) -> Result<Report, RecordingError> {
-    let mut run = Run::new(path);
+    verify_and(path, options, &mut |_, _| {})
+}
+
+/// The same, and shows what the lines say, one after the other, and whether what each speaks of is as it was sealed: of a
+/// damaged manifest only the lines that its key stands for.
+pub fn verify_and(
+    path: &Path,
+    options: &Options,
+    see: &mut dyn FnMut(&Fact, bool),
+) -> Result<Report, RecordingError> {
+    let mut run = Run::new(path, see);
     if !fs::metadata(path).map_err(RecordingError::io(path))?.is_dir() {
         let error = io::ErrorKind::NotADirectory.into();
         return Err(RecordingError::io(path)(error));
@@ -35,8 +46,9 @@ pub fn verify(path: &Path, options: &Options) -> Result<Report, RecordingError> 
     Ok(run.report)
 }
 
-struct Run {
+struct Run<'a> {
     path: PathBuf,
+    see: &'a mut dyn FnMut(&Fact, bool),
     report: Report,
     /// The tars that there are, by their track.
     tars: BTreeMap<TrackId, Tar>,
@@ -54,13 +66,15 @@ struct Tar {
     sequence: u64,
 }
 
-impl Run {
-    fn new(path: &Path) -> Self {
+impl<'a> Run<'a> {
+    fn new(path: &Path, see: &'a mut dyn FnMut(&Fact, bool)) -> Self {
         Self {
             path: path.to_owned(),
+            see,
             report: Report {
                 state: State::Damaged,
                 facts: None,
+                holders: None,
                 pinned: false,
                 root: None,
                 tracks: Vec::new(),
@@ -85,6 +99,10 @@ impl Run {
         } else {
             self.report.more_damages += 1;
         }
+    }
+
+    fn faults(&self) -> u64 {
+        self.report.damages.len() as u64 + self.report.more_damages
     }
 
     fn file(&mut self, name: &str, what: What) {
@@ -113,6 +131,7 @@ impl Run {
         }
         self.report.pinned = options.log_key.is_some();
         self.bundle(&facts, options)?;
+        self.keys(&facts, &file, options)?;
         self.find_tars()?;
         let whole = self.manifest(&facts, Chain::new(&file), options)?;
         self.tails(whole)?;
@@ -148,35 +167,6 @@ impl Run {
             Err(error) => return Err(RecordingError::io(&path)(error)),
         }
         Ok(None)
-    }
-
-    /// The bundle's files are those of recording.json, and the dealer signed the same as it says.
-    fn bundle(&mut self, facts: &Facts, options: &Options) -> Result<(), RecordingError> {
-        let statement = facts.files.iter().find(|file| file.name == STATEMENT_FILE);
-        if statement.is_none() {
-            self.file(
-                STATEMENT_FILE,
-                What::Changed("recording.json does not bind it".to_owned()),
-            );
-        }
-        for file in &facts.files {
-            let Some(bytes) = self.read(&file.name, crate::bundle::MAX_FILE)? else {
-                continue;
-            };
-            if !file.is_of(&bytes) {
-                let how = "it is not the file of the key bundle".to_owned();
-                self.file(&file.name, What::Changed(how));
-            } else if file.name == STATEMENT_FILE
-                && let Err(how) = dealt(&bytes, facts)
-            {
-                self.file(&file.name, What::Changed(how));
-            }
-        }
-        if let Some(dealer) = options.dealer.filter(|dealer| *dealer != facts.dealer) {
-            let how = format!("{} dealt the key, and not {dealer}", facts.dealer);
-            self.file(STATEMENT_FILE, What::Changed(how));
-        }
-        Ok(())
     }
 
     fn find_tars(&mut self) -> Result<(), RecordingError> {
@@ -269,7 +259,10 @@ impl Run {
                 Raw::Line(line) => line,
             };
             if let Some(fact) = self.line(&mut lines, &line) {
+                let (said, before) = (fact.clone(), self.faults());
                 self.fact(fact, facts, lines.whole)?;
+                let good = self.faults() == before;
+                (self.see)(&said, good);
             }
             known = known.filter(|known| *known != lines.chain.root());
         }
@@ -519,37 +512,6 @@ impl Run {
         }
         Ok(())
     }
-
-    /// Whatever else lies in the folder.
-    fn nothing_else(&mut self, facts: &Facts) -> Result<(), RecordingError> {
-        let known = |name: &str| {
-            [RECORDING_FILE, MANIFEST_FILE].contains(&name)
-                || facts.files.iter().any(|file| file.name == name)
-        };
-        let mut wrong = Vec::new();
-        for (folder, prefix) in [
-            (self.path.clone(), String::new()),
-            (self.path.join(SHARES), format!("{SHARES}/")),
-        ] {
-            if !prefix.is_empty() && (facts.escrow.is_none() || !folder.is_dir()) {
-                continue;
-            }
-            for entry in fs::read_dir(&folder).map_err(RecordingError::io(&folder))? {
-                let entry = entry.map_err(RecordingError::io(&folder))?;
-                let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-                let is_folder = name == TRACKS || name == SHARES && facts.escrow.is_some();
-                let is_reserve = name == RESERVE_FILE && self.end.is_none();
-                if !(is_folder || is_reserve || known(&name)) {
-                    wrong.push(name);
-                }
-            }
-        }
-        wrong.sort_unstable();
-        for name in wrong {
-            self.file(&name, What::Extra);
-        }
-        Ok(())
-    }
 }
 
 /// The state of a manifest that is read.
@@ -560,26 +522,6 @@ struct Lines {
     whole: bool,
     /// The line before is damaged, so that it is not known what this one must name.
     broken: bool,
-}
-
-/// Does the dealer's statement say the same as the recorder's?
-fn dealt(statement: &[u8], facts: &Facts) -> Result<(), String> {
-    let dealt = verify_statement(statement, facts.dealer)?;
-    let files: Vec<&FileFacts> = facts
-        .files
-        .iter()
-        .filter(|file| file.name != STATEMENT_FILE)
-        .collect();
-    let same = dealt.recording == facts.recording
-        && dealt.public == facts.public
-        && dealt.recipients == facts.recipients
-        && dealt.escrow == facts.escrow
-        && dealt.files.iter().eq(files);
-    if same {
-        Ok(())
-    } else {
-        Err("it is for another recording, key or holders than recording.json says".to_owned())
-    }
 }
 
 fn medium_of(word: &str) -> Option<Medium> {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::recording::Facts;
 use crate::recording::manifest::{Medium, Root, TrackId};
+use crate::recording::{Facts, KeyHolders, Rewraps};
 use crate::signing::PublicKey;
 
 /// Most places that a report names; more are counted.
@@ -21,6 +21,9 @@ pub struct Options {
     /// How far the manifest went, as the audit log says: without that, a recording that was cut at a line's end, tars
     /// and all, passes for one that has not ended.
     pub known: Option<Root>,
+    /// The last re-wrapping of its key, as the audit log says: without that, an older copy of the folder passes for one that
+    /// was not re-wrapped.
+    pub rewraps: Rewraps,
 }
 
 /// What a recording is.
@@ -66,6 +69,8 @@ pub enum What {
     Extra,
     /// It stands in another place than it was signed for.
     OutOfOrder,
+    /// A key file of holders before, or of a re-wrapping that was interrupted.
+    LeftOver,
     /// Its line in the manifest is missing or changed, so that it cannot be checked.
     Unlisted,
 }
@@ -91,6 +96,9 @@ impl fmt::Display for Damage {
             What::Missing => f.write_str(" is missing"),
             What::Truncated => f.write_str(" is cut off"),
             What::Extra => f.write_str(" does not belong there"),
+            What::LeftOver => f.write_str(
+                " is left over from before a re-wrapping or an interrupted one, and may still open the recording: run gst-compliance rewrap again",
+            ),
             What::OutOfOrder => f.write_str(" stands where another one should"),
             What::Unlisted => f.write_str(" has no good line in the manifest, and cannot be checked"),
         }
@@ -104,6 +112,8 @@ pub struct Report {
     pub state: State,
     /// Its facts, where their signature is good.
     pub facts: Option<Facts>,
+    /// Who holds its key now, where that can be told.
+    pub holders: Option<KeyHolders>,
     /// Is the log key, the one that was given beforehand, the one that signed?
     pub pinned: bool,
     /// Lines and root of the manifest, as far as it is whole.

@@ -78,6 +78,20 @@ pub enum Room {
         #[command(flatten)]
         target: Target,
     },
+    /// Say that people compared a code, and it was equal: the posture report and the status then say `verified`.
+    ///
+    /// Nothing changes in the group. It holds until the pipeline stops, for these certificates: whoever joins is not verified.
+    Confirm {
+        /// The code as the OTHERS read it out, digits with or without spaces: the epoch's, read by all members, or with
+        /// --member the pair code.
+        #[arg(required = true, value_name = "DIGITS")]
+        code: Vec<String>,
+        /// Subject id or fingerprint of the member that the pair code is with.
+        #[arg(long, value_name = "MEMBER")]
+        member: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -137,6 +151,10 @@ impl Room {
             Self::Rekey { target } => target.command(Command::Rekey),
             Self::Resync { target } => target.command(Command::Resync),
             Self::Codes { member, json, target } => codes(&target, member, json),
+            Self::Confirm { code, member, target } => target.command(Command::Confirm {
+                member,
+                code: code.concat(),
+            }),
         }
     }
 }
@@ -208,6 +226,12 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
             ),
             ("recording", format!("{on}{since}")),
         ]);
+        let verified = if status.verified {
+            "yes: people compared codes with everybody"
+        } else {
+            "no: compare codes (room codes), then say so (room confirm)"
+        };
+        facts.push(("verified", verified.to_owned()));
         facts.extend(policy.consent.iter().map(|consent| ("consent", consent.clone())));
         facts.extend(policy.retention_days.map(|days| ("kept", format!("{days} days"))));
         facts.extend(policy.recipients.iter().map(|r| ("recipient", r.to_string())));
