@@ -186,7 +186,8 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 "Credentials of the store",
                 "File that says where the store is and who one is there, in lines NAME=VALUE: AWS_ENDPOINT_URL, \
                  AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what else the AWS tools know. Readable by its \
-                 owner only. What it does not say the environment does, or the machine's role",
+                 owner only. What it does not say the environment does, then AWS_PROFILE in the files of the AWS tools, then \
+                 the machine's role",
             ),
             glib::ParamSpecEnum::builder::<StoreLock>("store-lock")
                 .nick("Retention lock")

@@ -1,4 +1,5 @@
-//! Where the store is and who one is there: from the environment, in the names that the AWS tools have, or from a file.
+//! Where the store is and who one is there: from a file, from the environment in the names that the AWS tools have, or from
+//! a profile of theirs.
 
 use std::fmt;
 use std::fs;
@@ -10,9 +11,10 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use zeroize::Zeroizing;
 
 use super::StoreError;
+use super::profile::profile;
 
 /// Longest file of settings, in bytes.
-const MAX_FILE: u64 = 64 << 10;
+pub(super) const MAX_FILE: u64 = 64 << 10;
 
 /// Says that a store without TLS is meant.
 const ALLOW_HTTP: &str = "AWS_ALLOW_HTTP";
@@ -32,7 +34,8 @@ impl fmt::Debug for Access {
 
 impl Access {
     /// What the environment says alone: `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-    /// `AWS_SESSION_TOKEN`, … or, where there is none of the latter, the machine's role.
+    /// `AWS_SESSION_TOKEN`, … or, where there is none of the latter, `AWS_PROFILE` in the files of the AWS tools, or the
+    /// machine's role.
     pub fn environment() -> Self {
         Self {
             settings: Vec::new(),
@@ -44,14 +47,7 @@ impl Access {
     /// but its owner may be able to read it. `#` begins a comment.
     pub fn read(path: &Path) -> Result<Self, StoreError> {
         let wrong = |why: String| StoreError::Configuration(format!("{}: {why}", path.display()));
-        let metadata = fs::metadata(path).map_err(StoreError::io(path))?;
-        if metadata.mode() & 0o077 != 0 {
-            let mode = metadata.mode() & 0o777;
-            return Err(wrong(format!(
-                "can be read by other users (mode {mode:03o}): run `chmod 600 {}`",
-                path.display()
-            )));
-        }
+        for_owner_only(path)?;
         let bytes = crate::bundle::read_bounded(path, MAX_FILE).map_err(StoreError::io(path))?;
         let bytes = Zeroizing::new(bytes);
         let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is no text".to_owned()))?;
@@ -90,6 +86,24 @@ impl Access {
         for (key, value) in &self.settings {
             builder = builder.with_config(*key, value.as_str());
         }
+        // What is said nowhere else, a profile says.
+        let is_said = |builder: &AmazonS3Builder, key| builder.get_config_value(&key).is_some();
+        let needs_who = ![
+            AmazonS3ConfigKey::AccessKeyId,
+            AmazonS3ConfigKey::WebIdentityTokenFile,
+            AmazonS3ConfigKey::ContainerCredentialsRelativeUri,
+            AmazonS3ConfigKey::ContainerCredentialsFullUri,
+        ]
+        .into_iter()
+        .any(|key| is_said(&builder, key));
+        let found = profile(&|name| std::env::var(name).ok(), needs_who)?;
+        for (name, value) in found.place.iter().chain(&found.who) {
+            if let Ok(key) = name.parse()
+                && !is_said(&builder, key)
+            {
+                builder = builder.with_config(key, value.as_str());
+            }
+        }
         for key in [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint] {
             if let Some(endpoint) = builder.get_config_value(&key) {
                 check_endpoint(&endpoint, self.allows_http)?;
@@ -97,6 +111,18 @@ impl Access {
         }
         Ok(builder)
     }
+}
+
+/// A file that may hold a secret is for its owner alone.
+pub(super) fn for_owner_only(path: &Path) -> Result<(), StoreError> {
+    let mode = fs::metadata(path).map_err(StoreError::io(path))?.mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(StoreError::Configuration(format!(
+        "{path}: can be read by other users (mode {mode:03o}): run `chmod 600 {path}`"
+    )))
 }
 
 fn is_yes(value: &str) -> bool {
@@ -108,6 +134,13 @@ fn check_endpoint(endpoint: &str, allows_http: bool) -> Result<(), StoreError> {
     let url: url::Url = endpoint
         .parse()
         .map_err(|error| StoreError::Configuration(format!("AWS_ENDPOINT_URL is no URL: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(StoreError::Configuration(
+            "AWS_ENDPOINT_URL has a name or a password in it, which would stand in messages: give AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY"
+                .to_owned(),
+        ));
+    }
     let is_here = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
@@ -193,8 +226,10 @@ mod tests {
             "http://localhost.example",
             "ftp://127.0.0.1",
             "no",
+            "https://user:TOP-SECRET@s3.example",
         ] {
-            assert!(check_endpoint(bad, false).is_err(), "{bad}");
+            let error = check_endpoint(bad, false).unwrap_err().to_string();
+            assert!(!error.contains("SECRET"), "{error}");
         }
         let error = check_endpoint("http://s3.example", false)
             .unwrap_err()

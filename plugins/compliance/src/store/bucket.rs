@@ -229,6 +229,16 @@ impl Bucket {
         Ok(objects)
     }
 
+    /// The names of the folders at this place.
+    pub async fn folders(&self) -> Result<Vec<String>, StoreError> {
+        let path = self.path("");
+        let listing = tokio::time::timeout(PATIENCE, self.store.list_with_delimiter(Some(&path))).await;
+        let listing = listing.map_err(|_| StoreError::Away(format!("{} is not listed", self.address)))?;
+        let listing = listing.map_err(|error| self.failed(&format!("to list {}", self.address), &error))?;
+        let names = listing.common_prefixes.iter().filter_map(Path::filename);
+        Ok(names.map(str::to_owned).collect())
+    }
+
     /// What an error of the store means.
     pub(super) fn failed(&self, what: &str, error: &object_store::Error) -> StoreError {
         use object_store::Error as E;

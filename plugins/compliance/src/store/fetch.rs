@@ -20,6 +20,7 @@ use crate::audit::Note;
 use crate::audit::checkpoint::MAX_NOTE;
 use crate::bundle::{KEY_FILE, SHARES, STATEMENT_FILE};
 use crate::ids::RecordingId;
+use crate::recording::holders::{HOLDERS, REWRAP_FILE};
 use crate::recording::{MANIFEST_FILE, Place, RECORDING_FILE, TRACKS};
 
 /// So many of the older checkpoints are held against a log, spread over all that there are.
@@ -27,6 +28,9 @@ const SEEN: usize = 64;
 
 /// Most files of a witness's that are looked at.
 const MAX_WITNESSES: usize = 64;
+
+/// Most objects of a recording's keys.
+const MAX_KEYS: usize = 20_000;
 
 /// What is not as it should be in the store, beyond what the folder shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -180,23 +184,7 @@ pub async fn fetch_recording(
         let file = object.name.rsplit('/').next().unwrap_or_default();
         copy_small(media, &object.name, &out.join(file)).await?;
     }
-    let of = name(id, "");
-    for object in keys.list(&id.to_string(), 1000).await? {
-        let file = object.name.strip_prefix(&of).unwrap_or_default();
-        let is_share = file
-            .strip_prefix(SHARES)
-            .and_then(|rest| rest.strip_prefix('/'))
-            .is_some_and(|rest| {
-                rest.strip_suffix(".age")
-                    .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
-            });
-        if is_share && !out.join(SHARES).exists() {
-            folder(&out.join(SHARES))?;
-        }
-        if is_share || file == KEY_FILE {
-            copy_small(keys, &object.name, &out.join(file)).await?;
-        }
-    }
+    copy_keys(keys, id, out).await?;
     let mut findings = listed.findings;
     for (file, pieces) in &listed.files {
         // Members lie where the manifest says; lines follow each other.
@@ -204,6 +192,49 @@ pub async fn fetch_recording(
         assemble(media, pieces, &out.join(file), (file, keeps_holes), &mut findings).await?;
     }
     Ok(findings)
+}
+
+/// Fetches a recording's key files, and the statements of whom they are for, into its folder.
+pub async fn copy_keys(keys: &Bucket, id: RecordingId, out: &Path) -> Result<(), StoreError> {
+    let of = name(id, "");
+    let objects = keys.list(&id.to_string(), MAX_KEYS).await?;
+    let file = |object: &Object| object.name.strip_prefix(&of).unwrap_or_default().to_owned();
+    // The statement comes last: without it a re-wrapping has not taken effect.
+    let is_stated = |folder: &str| {
+        let statement = format!("{folder}/{REWRAP_FILE}");
+        objects.iter().any(|object| file(object) == statement)
+    };
+    for object in &objects {
+        let file = file(object);
+        let folder: Vec<_> = file.split('/').take(2).collect();
+        if !is_key_file(&file) || folder[..1] == [HOLDERS] && !is_stated(&folder.join("/")) {
+            continue;
+        }
+        let path = out.join(&file);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
+        }
+        copy_small(keys, &object.name, &path).await?;
+    }
+    Ok(())
+}
+
+/// Is this the name of a key file, or of a statement of whom it is for?
+fn is_key_file(file: &str) -> bool {
+    let is_number = |text: &str| text.parse::<u32>().is_ok_and(|number| number.to_string() == text);
+    let parts: Vec<_> = file.split('/').collect();
+    let (in_holders, parts) = match parts[..] {
+        [HOLDERS, number, ..] if is_number(number) => (true, parts.get(2..).unwrap_or_default()),
+        _ => (false, &parts[..]),
+    };
+    match parts {
+        [KEY_FILE] => true,
+        [REWRAP_FILE] => in_holders,
+        [SHARES, share] => share
+            .strip_suffix(".age")
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())),
+        _ => false,
+    }
 }
 
 /// Fetches a log into a folder, which must not exist. The checkpoints that it gives beside are older ones, for
@@ -321,4 +352,37 @@ fn folder(path: &Path) -> Result<(), StoreError> {
         .mode(0o700)
         .create(path)
         .map_err(StoreError::io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_key_files_and_their_statements_are_taken_for_some() {
+        for good in [
+            "key.age",
+            "shares/001.age",
+            "holders/1/rewrap.json",
+            "holders/12/key.age",
+            "holders/3/shares/007.age",
+        ] {
+            assert!(is_key_file(good), "{good}");
+        }
+        for bad in [
+            "",
+            "rewrap.json",
+            "recording.json",
+            "shares/x.age",
+            "shares/../1.age",
+            "shares/1",
+            "holders/key.age",
+            "holders/../key.age",
+            "holders/01/key.age",
+            "holders/1/holders/1/key.age",
+            "holders/1/../../../key.age",
+        ] {
+            assert!(!is_key_file(bad), "{bad}");
+        }
+    }
 }

@@ -21,10 +21,12 @@ mod http;
 mod layout;
 mod log;
 mod mirror;
+mod profile;
 mod remove;
 mod signed;
 mod spool;
 mod status;
+mod stored;
 mod upload;
 
 pub use access::Access;
@@ -32,9 +34,10 @@ pub use address::Address;
 pub use bucket::{Bucket, Lock, LockMode};
 pub use fetch::{Finding, fetch_log, fetch_recording, pieces_of, size};
 pub use mirror::{Mirror, Options};
-pub use remove::{Removed, remove_keys, remove_media};
-pub use spool::Receipt;
+pub use remove::Removed;
+pub use spool::{Receipt, spool_of, spool_with};
 pub use status::{State, Status};
+pub use stored::{Stored, recordings};
 
 /// Why something is not in the store, or not out of it.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +66,9 @@ pub enum StoreError {
     #[error("{0} is not in the store")]
     Missing(String),
     /// Locked for so long.
-    #[error("{name} is under a retention lock of the store and cannot be removed: {error}")]
+    #[error(
+        "{name} cannot be removed: it is under a retention lock of the store, or you may not remove it ({error})"
+    )]
     Locked {
         /// What was to be removed.
         name: String,

@@ -19,6 +19,20 @@ pub struct Version {
     /// The object's whole key in the bucket.
     key: String,
     version: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+impl Version {
+    /// Is it one of the object of this name?
+    pub fn is_of(&self, bucket: &Bucket, name: &str) -> bool {
+        self.key == bucket.path(name).as_ref()
+    }
+
+    /// The object's whole name, for people.
+    pub fn url(&self, bucket: &Bucket) -> String {
+        format!("s3://{}/{}", bucket.address().bucket(), self.key)
+    }
 }
 
 /// Up to a thousand versions below a prefix, those that hide others included.
@@ -38,7 +52,7 @@ pub async fn versions(bucket: &Bucket, folder: &str) -> Result<Vec<Version>, Sto
 
 /// Deletes a version for good.
 pub async fn delete(bucket: &Bucket, version: &Version) -> Result<(), StoreError> {
-    let name = format!("s3://{}/{}", bucket.address().bucket(), version.key);
+    let name = version.url(bucket);
     let query = [("versionId", version.version.as_str())];
     let what = format!("to delete {name}");
     let (status, text) = ask(bucket, "DELETE", &version.key, &query, &what).await?;
@@ -123,6 +137,8 @@ fn parse(text: &str) -> Option<Vec<Version>> {
         versions.push(Version {
             key: unescaped(element(inside, "Key")?.0),
             version: unescaped(element(inside, "VersionId")?.0),
+            // What only hides others has none.
+            bytes: element(inside, "Size").map_or(Some(0), |(size, _)| size.trim().parse().ok())?,
         });
         rest = after;
     }
@@ -167,17 +183,17 @@ mod tests {
     fn versions_and_what_hides_them_are_read() {
         let text = r#"<?xml version="1.0"?><ListVersionsResult xmlns="x"><Name>b</Name><KeyMarker></KeyMarker>
             <VersionIdMarker/><DeleteMarker><Key>p/a&amp;b</Key><VersionId>m1</VersionId></DeleteMarker>
-            <Version><Key>p/a&amp;b</Key><VersionId>v1</VersionId><Owner><ID>7</ID></Owner></Version>
+            <Version><Key>p/a&amp;b</Key><VersionId>v1</VersionId><Size>17</Size><Owner><ID>7</ID></Owner></Version>
             <Version><Key>p/c</Key><VersionId>null</VersionId></Version></ListVersionsResult>"#;
         let versions: Vec<_> = parse(text)
             .unwrap()
             .into_iter()
-            .map(|v| (v.key, v.version))
+            .map(|v| (v.key, v.version, v.bytes))
             .collect();
-        let expected = [("p/a&b", "m1"), ("p/a&b", "v1"), ("p/c", "null")];
+        let expected = [("p/a&b", "m1", 0), ("p/a&b", "v1", 17), ("p/c", "null", 0)];
         assert_eq!(
             versions,
-            expected.map(|(key, version)| (key.to_owned(), version.to_owned()))
+            expected.map(|(key, version, bytes)| (key.to_owned(), version.to_owned(), bytes))
         );
         assert_eq!(
             parse("<ListVersionsResult></ListVersionsResult>").unwrap().len(),

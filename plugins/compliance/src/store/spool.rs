@@ -82,7 +82,7 @@ impl Spool {
                 path.display()
             )));
         }
-        let place_path = store.join("place");
+        let place_path = self::place(path);
         match crate::bundle::read_bounded(&place_path, MAX_FILE) {
             Ok(found) if found == place.as_bytes() => {}
             Ok(found) => {
@@ -168,6 +168,26 @@ pub fn recordings(spool: &Path) -> PathBuf {
 /// The folder of a spool that the log is written to.
 pub fn audit_log(spool: &Path) -> PathBuf {
     spool.join("audit-log")
+}
+
+/// The spool that a recording's folder lies in, or was in a moment ago; none: it lies elsewhere.
+pub fn spool_of(recording: &Path) -> Option<PathBuf> {
+    let recording = fs::canonicalize(recording).ok()?;
+    let folder = recording.parent()?;
+    let spool = folder.parent()?;
+    (recordings(spool) == folder && place(spool).exists()).then(|| spool.to_owned())
+}
+
+/// The spool that a log's folder lies in, where it has this recording, too.
+pub fn spool_with(log: &Path, recording: RecordingId) -> Option<PathBuf> {
+    let log = fs::canonicalize(log).ok()?;
+    let spool = log.parent()?;
+    spool_of(&recordings(spool).join(recording.to_string()))
+}
+
+/// The file that says where what is in a spool goes.
+fn place(spool: &Path) -> PathBuf {
+    spool.join("store").join("place")
 }
 
 /// Bytes of a recording's media and manifest. What cannot be read is none.

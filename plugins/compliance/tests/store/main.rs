@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod keeping;
 mod logs;
 mod recorders;
 mod recordings;

@@ -112,6 +112,16 @@ impl Server {
 
     /// A request as somebody with all rights makes it; this server believes whoever says who he is. Gives status and body.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Vec<u8>) {
+        let (head, body) = self.exchange(method, path, headers, body);
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+    }
+
+    /// The headers that come with an object.
+    pub fn headers(&self, name: &str) -> String {
+        self.exchange("HEAD", &path(name), &[], b"").0
+    }
+
+    fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let more: String = headers
             .iter()
@@ -132,14 +142,21 @@ impl Server {
             .position(|window| window == b"\r\n\r\n")
             .unwrap();
         let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer[end + 4..].to_vec())
+        (head, answer[end + 4..].to_vec())
     }
 
     /// Makes a bucket whose objects can be locked.
     pub fn lockable(&self, bucket: &str) {
         let lock = [("x-amz-bucket-object-lock-enabled", "true")];
         assert_eq!(self.ask("PUT", &format!("/{bucket}"), &lock, b"").0, 200);
+    }
+
+    /// What is overwritten or deleted in a bucket from now on is only hidden.
+    pub fn keeps_versions(&self, bucket: &str) {
+        let status = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Enabled</Status>\
+                      </VersioningConfiguration>";
+        let (status, _) = self.ask("PUT", &format!("/{bucket}?versioning"), &[], status.as_bytes());
+        assert_eq!(status, 200);
     }
 
     /// New objects of an empty bucket are locked, whatever whoever makes them says.

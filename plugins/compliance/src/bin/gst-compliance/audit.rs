@@ -12,7 +12,6 @@ use gstcompliance::audit::{
 };
 use gstcompliance::ids::RecordingId;
 use gstcompliance::signing::PublicKey;
-use gstcompliance::store::{fetch_log, wait};
 use serde_json::json;
 
 use super::clock::date;
@@ -227,22 +226,22 @@ impl Audit {
                     key,
                     ..VerifyOptions::default()
                 };
-                let (name, fetched) = (log, None::<stored::Temporary>);
-                let (log, fetched, findings) = match stored::is_store(&name) {
-                    false => (name.clone(), fetched, Vec::new()),
+                let (name, mut findings) = (log, Vec::new());
+                let fetched = match stored::is_store(&name) {
                     true => {
-                        let failed = |error: &dyn std::fmt::Display| AuditError::Store(error.to_string());
-                        let temporary = stored::Temporary::new(None).map_err(|error| failed(&error))?;
-                        let address = stored::address(&name).map_err(|error| failed(&error))?;
-                        let bucket = store.bucket(&address).map_err(|error| failed(&error))?;
-                        let log = temporary.folder();
-                        let (findings, seen) =
-                            wait(fetch_log(&bucket, &log)).map_err(|error| failed(&error))?;
+                        let failed = |error: Box<dyn std::error::Error>| AuditError::Store(error.to_string());
+                        let fetched = stored::address(&name).and_then(|address| store.log(&address));
+                        let (temporary, seen, found) = fetched.map_err(failed)?;
                         // Those that were signed before: who holds the key could have signed another past since.
                         options.seen.extend(seen);
-                        (log, Some(temporary), findings)
+                        findings = found;
+                        Some(temporary)
                     }
+                    false => None,
                 };
+                let log = fetched
+                    .as_ref()
+                    .map_or_else(|| name.clone(), stored::Temporary::folder);
                 for witness in &witness {
                     trust(witness, &log, &mut options)?;
                 }

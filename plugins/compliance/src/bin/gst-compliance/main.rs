@@ -18,7 +18,6 @@ mod fetch;
 mod files;
 mod keys;
 mod open;
-mod remove;
 mod report;
 mod request;
 mod retention;
@@ -47,7 +46,6 @@ enum Command {
     Open(open::Open),
     Fetch(fetch::Fetch),
     Upload(upload::Upload),
-    Remove(remove::Remove),
     Request(request::Request),
     Approve(approve::Approve),
     Deny(approve::Deny),
@@ -71,7 +69,6 @@ impl Command {
             Self::Open(command) => command.run(),
             Self::Fetch(command) => command.run(),
             Self::Upload(command) => command.run(),
-            Self::Remove(command) => command.run(),
             Self::Request(command) => command.run(),
             Self::Approve(command) => command.run(),
             Self::Deny(command) => command.run(),

@@ -6,8 +6,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gstcompliance::ids::RecordingId;
-use gstcompliance::store::{Access, Address, Bucket, Finding, StoreError, fetch_recording, size, wait};
+use gstcompliance::audit::Note;
+use gstcompliance::retention::RetentionError;
+use gstcompliance::store::{
+    Access, Address, Bucket, Finding, StoreError, Stored, fetch_log, fetch_recording, recordings, size,
+    spool_with, wait,
+};
 
 /// So often a request that failed is made again.
 const RETRIES: usize = 3;
@@ -15,19 +19,13 @@ const RETRIES: usize = 3;
 #[derive(Debug, Default, clap::Args)]
 pub struct Store {
     /// File that says where the store is and who you are there, in lines NAME=VALUE (AWS_ENDPOINT_URL, AWS_REGION,
-    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …), readable by you only. What it does not say the environment does.
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …), readable by you only. What it does not say the environment does, then
+    /// AWS_PROFILE in the files of the AWS tools, then the machine's role.
     #[arg(long, value_name = "FILE")]
     store_credentials: Option<PathBuf>,
     /// Where the keys of the recordings are, if not at PREFIX-keys.
     #[arg(long, value_name = "s3://BUCKET/PREFIX")]
     key_location: Option<Address>,
-}
-
-/// A recording in a store.
-pub struct Stored {
-    pub id: RecordingId,
-    pub media: Bucket,
-    pub keys: Bucket,
 }
 
 /// Is this argument a place in a store?
@@ -72,18 +70,94 @@ impl Store {
             keys: self.bucket(&keys)?,
         }))
     }
+
+    /// Fetches the key files of recordings; all of a recording, where its custodians open it. `log`: the folder of the audit log.
+    pub fn keys_of(
+        &self,
+        places: &[&PathBuf],
+        log: &Path,
+        with_media: bool,
+    ) -> Result<Vec<Fetched>, Box<dyn Error>> {
+        let mut fetched = Vec::new();
+        for place in places {
+            for of in self.recordings(place)?.0 {
+                if let Some(spool) = spool_with(log, of.id) {
+                    return Err(format!("{}: {}", of.url(), RetentionError::InSpool(spool)).into());
+                }
+                let temporary = match with_media {
+                    true => to_temporary(&of, None)?.0,
+                    false => {
+                        let temporary = Temporary::new(None)?;
+                        wait(of.fetch_keys(&temporary.folder()))?;
+                        temporary
+                    }
+                };
+                fetched.push(Fetched { of, temporary });
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// Fetches the log at an address to a folder that goes away. With it come older checkpoints, and what is not as it should be.
+    pub fn log(&self, address: &Address) -> Result<(Temporary, Vec<Note>, Vec<Finding>), Box<dyn Error>> {
+        let temporary = Temporary::new(None)?;
+        let (findings, seen) = wait(fetch_log(&self.bucket(address)?, &temporary.folder()))?;
+        Ok((temporary, seen, findings))
+    }
+
+    /// The recording at an address, or all that are there. True: all.
+    pub fn recordings(&self, path: &Path) -> Result<(Vec<Stored>, bool), Box<dyn Error>> {
+        let address = address(path)?;
+        if let Some(recording) = self.recording(&address)? {
+            return Ok((vec![recording], false));
+        }
+        let media = self.bucket(&address)?;
+        let keys = self.bucket(&self.keys().unwrap_or_else(|| address.keys()))?;
+        let ids = wait(recordings(&media))?;
+        if ids.is_empty() {
+            return Err(format!("there are no recordings at {address}").into());
+        }
+        let of = |id| Stored {
+            id,
+            media: media.clone(),
+            keys: keys.clone(),
+        };
+        Ok((ids.into_iter().map(of).collect(), true))
+    }
 }
 
-impl Stored {
-    /// Fetches it to a folder that goes away, if there is room.
-    pub fn to_temporary(&self, below: Option<&Path>) -> Result<(Temporary, Vec<Finding>), Box<dyn Error>> {
-        let temporary = Temporary::new(below)?;
-        let needed = wait(size(&self.media, self.id))?;
-        temporary.has_room(needed)?;
-        let out = temporary.folder();
-        let findings = wait(fetch_recording(&self.media, &self.keys, self.id, &out))?;
-        Ok((temporary, findings))
+/// A recording of a store whose key files are here for a while.
+pub struct Fetched {
+    of: Stored,
+    temporary: Temporary,
+}
+
+impl Fetched {
+    pub fn folder(&self) -> PathBuf {
+        self.temporary.folder()
     }
+
+    pub fn url(&self) -> String {
+        self.of.url()
+    }
+
+    /// Brings the key files that are here now into the store; gives how many versions of others were deleted there.
+    pub fn put_keys(&self) -> Result<u64, Box<dyn Error>> {
+        let put = wait(self.of.put_keys(&self.folder()));
+        let removed = put.map_err(|error| {
+            format!("the audit log has it, and it is not complete in the store ({error}): run this again")
+        })?;
+        Ok(removed.versions)
+    }
+}
+
+/// Fetches a recording to a folder that goes away, if there is room.
+pub fn to_temporary(of: &Stored, below: Option<&Path>) -> Result<(Temporary, Vec<Finding>), Box<dyn Error>> {
+    let temporary = Temporary::new(below)?;
+    let needed = wait(size(&of.media, of.id))?;
+    temporary.has_room(needed)?;
+    let findings = wait(fetch_recording(&of.media, &of.keys, of.id, &temporary.folder()))?;
+    Ok((temporary, findings))
 }
 
 /// A folder of one's own that goes away.
