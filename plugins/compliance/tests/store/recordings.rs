@@ -281,6 +281,45 @@ fn a_server_that_stands_still_is_away_and_no_one_waits_for_it() {
 }
 
 #[test]
+fn a_server_that_is_started_again_gets_what_it_missed() {
+    let mut scene = Scene::new(1);
+    scene.server.kill();
+    let mirror = scene.mirror();
+    let mut writing = Writing::new(&scene.place, &scene.spool()).by(&mirror);
+    writing.seal(10);
+    until(&mirror, "the outage", |status| status.state == State::Away);
+    scene.server.restart();
+    writing.seal(2);
+    let path = writing.end();
+    assert_gone(&scene, &mirror, &path);
+    let (out, findings) = scene.fetched(&path, "out");
+    assert_eq!(findings, []);
+    assert_eq!(
+        verify(&out, &VerifyOptions::default()).unwrap().state,
+        Is::Complete
+    );
+}
+
+#[test]
+fn a_store_that_forgot_what_it_had_is_told_and_nothing_leaves_the_spool() {
+    let mut scene = Scene::new(1);
+    let mirror = scene.mirror();
+    let mut writing = Writing::new(&scene.place, &scene.spool()).by(&mirror);
+    writing.seal(3);
+    assert!(mirror.drain(LIMIT));
+    scene.server.kill();
+    scene.server.restart();
+    writing.seal(2);
+    let path = writing.end();
+    let status = until(&mirror, "the loss", |status| status.state == State::Failed);
+    assert!(status.trouble.is_some(), "{status:?}");
+    assert_eq!(
+        verify(&path, &VerifyOptions::default()).unwrap().state,
+        Is::Complete
+    );
+}
+
+#[test]
 fn a_mirror_that_dies_at_any_moment_leaves_what_verifies_and_the_next_one_goes_on() {
     let scene = Scene::new(1);
     let mut writing = Writing::new(&scene.place, &scene.spool());

@@ -48,6 +48,23 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {error}");
 }
 
+/// A server that listens.
+fn spawn(port: u16) -> Child {
+    let child = Command::new(program())
+        .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(begun.elapsed() < LIMIT, "the server does not start");
+        sleep(Duration::from_millis(20));
+    }
+    child
+}
+
 /// A server that lives as long as the test.
 pub struct Server {
     child: Child,
@@ -63,26 +80,26 @@ impl Server {
             .local_addr()
             .unwrap()
             .port();
-        let child = Command::new(program())
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         let server = Self {
-            child,
+            child: spawn(port),
             port,
             wire: Wire::to(port),
             dir: tempfile::tempdir().unwrap(),
         };
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < LIMIT, "the server does not start");
-            sleep(Duration::from_millis(20));
-        }
         server.ask("PUT", "/clinic", &[], b"");
         server
+    }
+
+    /// The process is no more, and with it all that it had: it keeps nothing on a disk.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Another one is at its place, with an empty bucket.
+    pub fn restart(&mut self) {
+        self.child = spawn(self.port);
+        self.ask("PUT", "/clinic", &[], b"");
     }
 
     /// A file that says where the server is: behind the wire, or not.
