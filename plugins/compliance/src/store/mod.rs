@@ -6,8 +6,8 @@
 //! down in `RECORDING.md`. Knows no GStreamer.
 //!
 //! What must never happen: a line of a manifest is in the store before the members that it names, an entry of the log
-//! before the manifest that it speaks of, or media leaves the spool before all of it was read back from the store and
-//! compared.
+//! before the manifest that it speaks of (but where the store refuses that again and again), or media leaves the spool
+//! before all of it was read back from the store and compared.
 
 use std::io;
 use std::path::{Path, PathBuf};

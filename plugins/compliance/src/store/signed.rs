@@ -149,9 +149,7 @@ fn element<'a>(text: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
     let mut rest = text;
     loop {
         let (_, at) = rest.split_once(&format!("<{name}"))?;
-        let Some((attributes, inside)) = at.split_once('>') else {
-            return None;
-        };
+        let (attributes, inside) = at.split_once('>')?;
         if attributes.is_empty() || attributes.starts_with(char::is_whitespace) {
             return inside.split_once(&format!("</{name}>"));
         }

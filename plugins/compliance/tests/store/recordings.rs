@@ -359,7 +359,6 @@ fn a_mirror_that_dies_at_any_moment_leaves_what_verifies_and_the_next_one_goes_o
             seen = lines;
         }
     }
-    eprintln!("CUTS {cuts} SEEN {seen}");
     assert!(cuts > 3, "only {cuts} were cut");
     let path = writing.end();
     let here = files(&path);
@@ -704,14 +703,14 @@ fn no_entry_of_the_log_is_there_before_what_it_speaks_of() {
                 assert_eq!(
                     report.state,
                     Is::Unfinished,
-                    "round {round}: {:?}",
-                    report.damages
+                    "round {round}: {:?} {:?}",
+                    report.damages,
+                    mirror.status()
                 );
                 named = known.lines;
             }
         }
         scene.server.wire.mend();
     }
-    eprintln!("NAMED {named}");
     assert!(named > 4, "{named}");
 }

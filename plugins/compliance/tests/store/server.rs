@@ -259,13 +259,15 @@ impl Wire {
                 let Ok(server) = TcpStream::connect(target) else {
                     continue;
                 };
+                // Before anything passes, so that a cut finds it.
+                let both = [stream.try_clone().unwrap(), server.try_clone().unwrap()];
+                of.open.lock().unwrap().extend(both);
                 let pair = [(&stream, &server, true), (&server, &stream, false)];
                 for (from, to, is_there) in pair {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let of = of.clone();
                     std::thread::spawn(move || forward(from, to, is_there, &of));
                 }
-                of.open.lock().unwrap().extend([stream, server]);
             }
         });
         Self { port: own, state }

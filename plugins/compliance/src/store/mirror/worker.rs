@@ -31,6 +31,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// be asked for: somebody has to look first.
 const REFUSED: u32 = 10;
 
+/// A recording that was refused so often has to be looked at by somebody. Until then the log waits for it.
+const STUBBORN: u32 = 3;
+
 /// So many recordings are brought in at the same time.
 const AT_ONCE: usize = 4;
 
@@ -146,7 +149,7 @@ impl Worker {
             let waits = self.uploads.iter().any(|task| {
                 let target = targets.get(&task.upload.id()).copied().unwrap_or(0);
                 // The log does not wait for a recording that somebody has to look at: it tells the truth.
-                task.refused == 0 && task.upload.manifest_in_store() < target
+                task.refused < STUBBORN && task.upload.manifest_in_store() < target
             });
             if !waits {
                 match log.send(snapshot, &self.log_sent).await {
