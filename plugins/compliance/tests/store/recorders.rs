@@ -389,7 +389,7 @@ fn what_a_recorder_left_in_its_spool_is_uploaded_without_one() {
     );
     let output = scene.program(&words);
     assert!(output.status.success(), "{}", text(&output));
-    assert_eq!(scene.receipts(), [id.clone()]);
+    assert_eq!(scene.receipts(), std::slice::from_ref(&id));
     scene.assert_complete(&id);
     let output = scene.program(&[
         "upload",

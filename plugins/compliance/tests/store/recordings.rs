@@ -408,7 +408,7 @@ fn a_tampered_object_is_named_and_so_is_one_that_is_missing() {
     };
     let places = [report.damages[0].place.clone()];
     let named = wait(pieces_of(&scene.media(), id, &places)).unwrap();
-    assert_eq!(named, [url.clone()]);
+    assert_eq!(named, std::slice::from_ref(&url));
 
     // It is missing.
     scene.server.remove(&url);
