@@ -231,11 +231,11 @@ impl Audit {
                     true => {
                         let failed = |error: Box<dyn std::error::Error>| AuditError::Store(error.to_string());
                         let fetched = stored::address(&name).and_then(|address| store.log(&address));
-                        let (temporary, seen, found) = fetched.map_err(failed)?;
+                        let fetched = fetched.map_err(failed)?;
                         // Those that were signed before: who holds the key could have signed another past since.
-                        options.seen.extend(seen);
-                        findings = found;
-                        Some(temporary)
+                        options.seen.extend(fetched.seen);
+                        findings = fetched.findings;
+                        Some(fetched.temporary)
                     }
                     false => None,
                 };

@@ -98,11 +98,15 @@ impl Store {
         Ok(fetched)
     }
 
-    /// Fetches the log at an address to a folder that goes away. With it come older checkpoints, and what is not as it should be.
-    pub fn log(&self, address: &Address) -> Result<(Temporary, Vec<Note>, Vec<Finding>), Box<dyn Error>> {
+    /// Fetches the log at an address to a folder that goes away.
+    pub fn log(&self, address: &Address) -> Result<FetchedLog, Box<dyn Error>> {
         let temporary = Temporary::new(None)?;
         let (findings, seen) = wait(fetch_log(&self.bucket(address)?, &temporary.folder()))?;
-        Ok((temporary, seen, findings))
+        Ok(FetchedLog {
+            temporary,
+            seen,
+            findings,
+        })
     }
 
     /// The recording at an address, or all that are there. True: all.
@@ -124,6 +128,15 @@ impl Store {
         };
         Ok((ids.into_iter().map(of).collect(), true))
     }
+}
+
+/// A log of a store that is here for a while.
+pub struct FetchedLog {
+    pub temporary: Temporary,
+    /// Older checkpoints.
+    pub seen: Vec<Note>,
+    /// What is not as it should be there.
+    pub findings: Vec<Finding>,
 }
 
 /// A recording of a store whose key files are here for a while.

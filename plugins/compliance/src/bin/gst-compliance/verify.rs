@@ -103,7 +103,7 @@ impl Verify {
     /// Asks the log what it knows of the recording.
     fn ask(&self, log: &Path, recording: &Path, options: &mut Options) -> Result<(), Box<dyn Error>> {
         let fetched = match stored::is_store(log) {
-            true => Some(self.store.log(&stored::address(log)?)?.0),
+            true => Some(self.store.log(&stored::address(log)?)?.temporary),
             false => None,
         };
         let folder = fetched.as_ref().map_or_else(|| log.to_owned(), Temporary::folder);
