@@ -36,6 +36,7 @@ pub mod report;
 pub mod retention;
 pub mod rewrap;
 pub mod signing;
+pub mod store;
 
 mod compliancesrc;
 mod properties;

@@ -615,3 +615,22 @@ fn core_dumps_are_off_from_ready_on() {
     run.pipeline.set_state(gst::State::Ready).unwrap();
     assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
 }
+
+#[test]
+fn a_recorder_without_a_store_has_no_thread_for_one() {
+    let place = Place::new(1);
+    let run = place.recorder("require-room=false");
+    run.wait("the start", |run| !run.messages("compliance-started").is_empty());
+    let names: Vec<_> = std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+        .collect();
+    assert!(
+        names.iter().any(|name| name.trim() == "compliancesink"),
+        "{names:?}"
+    );
+    let of_store = |name: &&String| name.starts_with("compliance-stor") || name.starts_with("tokio");
+    assert_eq!(names.iter().find(of_store), None);
+    run.stop();
+    assert_eq!(run.messages("compliance-store").len(), 0);
+}

@@ -277,7 +277,7 @@ impl ElementImpl for ComplianceSink {
                  folder below location; messages_%u pads keep what the msg_src pads of mlskeyring give, each in one text \
                  track. Nothing is kept otherwise, and the message compliance-paused says why. \
                  gst-compliance prepares the keys, verifies and opens recordings. Messages: compliance-started, \
-                 -segment, -gap, -paused, -stopped, -failed",
+                 -segment, -gap, -paused, -stopped, -failed, -store",
                 "The gst-plugins-e2ee developers",
             )
         });

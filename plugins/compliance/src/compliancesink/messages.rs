@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::ids::RecordingId;
+use crate::properties::nanoseconds;
 use crate::recording::{Gap, Root, Sealed, TrackId};
+use crate::store::Status;
 
 /// Frames are kept from now on. `resumed`: they were before, too; `recovered`: by an earlier process, which crashed.
 pub struct Started<'a> {
@@ -76,6 +78,19 @@ pub fn stopped(recording: RecordingId, cause: &str, root: Root) -> gst::Structur
         .field("cause", cause)
         .field("lines", root.lines)
         .field("root", root.root.to_string())
+        .build()
+}
+
+/// `compliance-store`: how it stands with the store. `state` (ok, behind, away, failed), `bytes-pending` (u64: in the spool
+/// and not in the store), `oldest-pending` (u64, nanoseconds: the oldest of them is at most so old), `bytes-spooled` (u64: of
+/// recordings in the spool), `reason` (what is wrong and what to do, empty where all is well).
+pub fn store(status: &Status) -> gst::Structure {
+    gst::Structure::builder("compliance-store")
+        .field("state", status.state.to_string())
+        .field("bytes-pending", status.pending)
+        .field("oldest-pending", nanoseconds(status.oldest))
+        .field("bytes-spooled", status.spool)
+        .field("reason", status.trouble.clone().unwrap_or_default())
         .build()
 }
 

@@ -24,6 +24,7 @@ mod session;
 mod settings;
 mod start;
 mod stats;
+mod stored;
 mod timeline;
 mod worker;
 
@@ -72,6 +73,29 @@ pub enum LogUnavailable {
         nick = "unanchored"
     )]
     Unanchored,
+}
+
+/// `store-lock`: what keeps recordings in a store from being removed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[repr(i32)]
+#[enum_type(name = "GstComplianceStoreLock")]
+pub enum StoreLock {
+    #[default]
+    #[enum_value(
+        name = "What the bucket gives to new objects by default, if anything",
+        nick = "bucket"
+    )]
+    Bucket,
+    #[enum_value(
+        name = "Locked for the recording's retention; who has the permission for it can take the lock away",
+        nick = "governance"
+    )]
+    Governance,
+    #[enum_value(
+        name = "Locked for the recording's retention; nobody can take the lock away",
+        nick = "compliance"
+    )]
+    Compliance,
 }
 
 glib::wrapper! {

@@ -16,6 +16,7 @@ use super::journal::{Flushed, Journal, id};
 use super::report::Report;
 use super::session::{Item, Key, Session};
 use super::stats::Cause;
+use super::stored::Stored;
 use super::{CAT, State, messages};
 use crate::audit::{Event, LogError, Text};
 use crate::consent::Consent;
@@ -25,6 +26,7 @@ use crate::signing::PublicKey;
 
 mod begin;
 mod facts;
+mod store;
 
 /// Room, consent and clock are looked at so often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -103,6 +105,7 @@ pub struct Recorder {
     session: Arc<Session>,
     places: Places,
     journal: Journal,
+    stored: Option<Stored>,
     disk: Arc<dyn Disk>,
     report: Report,
     recording: Option<Recording>,
@@ -123,6 +126,8 @@ pub struct Recorder {
     is_over: bool,
     /// Why no keys could be taken, as it was told last.
     keys_trouble: Option<String>,
+    /// Why the spool takes no recording, as it was told last.
+    spool_trouble: Option<String>,
 }
 
 impl Recorder {
@@ -130,6 +135,7 @@ impl Recorder {
         session: Arc<Session>,
         places: Places,
         journal: Journal,
+        stored: Option<Stored>,
         disk: Arc<dyn Disk>,
         report: Report,
     ) -> Self {
@@ -138,6 +144,7 @@ impl Recorder {
             session,
             places,
             journal,
+            stored,
             disk,
             report,
             recording: None,
@@ -151,6 +158,7 @@ impl Recorder {
             has_begun: false,
             is_over: false,
             keys_trouble: None,
+            spool_trouble: None,
         }
     }
 
@@ -174,6 +182,7 @@ impl Recorder {
     }
 
     fn step(&mut self, now: Instant) -> Result<(), Fault> {
+        self.look_at_store(now);
         if self.is_over {
             drop(self.session.queue.take());
             self.session.queue.done();
@@ -203,6 +212,7 @@ impl Recorder {
             input.tick(&self.session, now);
         }
         self.write()?;
+        self.look_at_spool()?;
         self.tell_root(now);
         self.flush()
     }
@@ -344,6 +354,7 @@ impl Recorder {
             let id = recording.id();
             self.session.stats.counts().sync_time = begun.elapsed();
             self.session.queue.done();
+            self.tell_mirror(&sealed);
             self.tell_sealed(id, &sealed);
         }
         Ok(())
@@ -413,6 +424,8 @@ impl Recorder {
             };
             let ended = recording.end(unix_ms(), &format!("{cause}{note}"));
             let (id, root) = (recording.id(), recording.root());
+            drop(recording);
+            self.release();
             self.tell_sealed(id, &ended?);
             self.journal.note(self::id(cause).map(|cause| Event::Stopped {
                 cause,
@@ -435,6 +448,7 @@ impl Recorder {
         {
             gst::error!(CAT, "No end record could be written: {error}");
         }
+        self.release();
         self.journal
             .note(self::id(fault.cause).map(|cause| Event::Failed {
                 cause,

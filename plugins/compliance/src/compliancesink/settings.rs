@@ -7,7 +7,7 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 
-use super::{LogUnavailable, State};
+use super::{LogUnavailable, State, StoreLock};
 use crate::properties::{allow_core_dumps, flag, nanoseconds, of_path, text, to_path, to_time};
 
 /// Longest and shortest `segment-duration`.
@@ -28,6 +28,12 @@ pub struct Settings {
     pub retention: u32,
     pub max_size_bytes: u32,
     pub max_size_time: Duration,
+    pub spool: Option<PathBuf>,
+    pub spool_max_bytes: u64,
+    pub key_location: Option<PathBuf>,
+    pub store_credentials: Option<PathBuf>,
+    pub store_lock: StoreLock,
+    pub store_wait: Duration,
     pub allow_core_dumps: bool,
 }
 
@@ -47,6 +53,12 @@ impl Default for Settings {
             retention: 0,
             max_size_bytes: 64 << 20,
             max_size_time: Duration::from_secs(10),
+            spool: None,
+            spool_max_bytes: 10 << 30,
+            key_location: None,
+            store_credentials: None,
+            store_lock: StoreLock::default(),
+            store_wait: Duration::from_secs(10),
             allow_core_dumps: false,
         }
     }
@@ -70,6 +82,12 @@ impl Settings {
             "retention" => self.retention = value.get().unwrap_or_default(),
             "max-size-bytes" => self.max_size_bytes = value.get().unwrap_or_default(),
             "max-size-time" => self.max_size_time = to_time(value),
+            "spool" => self.spool = to_path(value),
+            "spool-max-bytes" => self.spool_max_bytes = value.get().unwrap_or_default(),
+            "key-location" => self.key_location = to_path(value),
+            "store-credentials" => self.store_credentials = to_path(value),
+            "store-lock" => self.store_lock = value.get().unwrap_or_default(),
+            "store-wait" => self.store_wait = to_time(value),
             "allow-core-dumps" => self.allow_core_dumps = value.get().unwrap_or_default(),
             _ => {}
         }
@@ -91,6 +109,12 @@ impl Settings {
             "retention" => self.retention.to_value(),
             "max-size-bytes" => self.max_size_bytes.to_value(),
             "max-size-time" => nanoseconds(self.max_size_time).to_value(),
+            "spool" => of_path(self.spool.as_ref()),
+            "spool-max-bytes" => self.spool_max_bytes.to_value(),
+            "key-location" => of_path(self.key_location.as_ref()),
+            "store-credentials" => of_path(self.store_credentials.as_ref()),
+            "store-lock" => self.store_lock.to_value(),
+            "store-wait" => nanoseconds(self.store_wait).to_value(),
             "allow-core-dumps" => self.allow_core_dumps.to_value(),
             _ => return None,
         })
@@ -106,7 +130,8 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 "location",
                 "Location",
                 "Directory in which recordings are made, each in a folder of its own that is named by its id. One \
-                 that a crash left without an end goes on there, if it is of the same room and audit log",
+                 that a crash left without an end goes on there, if it is of the same room and audit log. Or \
+                 s3://BUCKET/PREFIX: they are made in spool, and go to an S3-compatible store as they are sealed",
             ),
             text(
                 "keys",
@@ -130,8 +155,57 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                 "audit-log",
                 "Audit log",
                 "Directory of the audit log, one for all recordings of a service; made where there is none. Its key \
-                 signs the recordings",
+                 signs the recordings. Or s3://BUCKET/PREFIX: the log and its key are in spool, and its entries go to \
+                 the store once they are signed, one log for each spool",
             ),
+            text(
+                "spool",
+                "Spool",
+                "Local directory for what goes to a store. Recordings leave it when they have ended and were read back \
+                 from the store and compared. One process uses it; keep it over restarts",
+            ),
+            glib::ParamSpecUInt64::builder("spool-max-bytes")
+                .nick("Most bytes in the spool")
+                .blurb(
+                    "When recordings in the spool have so many bytes, because the store is away, recording ends \
+                     cleanly (compliance-failed, cause spool-full). A recording that goes on is in the spool as a whole",
+                )
+                .minimum(1)
+                .default_value(defaults.spool_max_bytes)
+                .mutable_ready()
+                .build(),
+            text(
+                "key-location",
+                "Place of the keys",
+                "s3://BUCKET/PREFIX for key.age and shares of recordings in a store. Default: the prefix of location \
+                 and -keys. It must not be under a retention lock, or keys can be neither wrapped anew nor destroyed: \
+                 where the bucket locks by default, name another bucket",
+            ),
+            text(
+                "store-credentials",
+                "Credentials of the store",
+                "File that says where the store is and who one is there, in lines NAME=VALUE: AWS_ENDPOINT_URL, \
+                 AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what else the AWS tools know. Readable by its \
+                 owner only. What it does not say the environment does, then AWS_PROFILE in the files of the AWS tools, then \
+                 the machine's role",
+            ),
+            glib::ParamSpecEnum::builder::<StoreLock>("store-lock")
+                .nick("Retention lock")
+                .blurb(
+                    "Locks what is made in the store for the retention of its recording; the bucket must have object \
+                     lock enabled. Keys and the audit log are locked only as the bucket does by default",
+                )
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt64::builder("store-wait")
+                .nick("Wait for the store")
+                .blurb(
+                    "PAUSED to READY waits so long for what is not in the store yet, nanoseconds. What is left \
+                     stays in the spool, for the next start or gst-compliance upload",
+                )
+                .default_value(nanoseconds(defaults.store_wait))
+                .mutable_ready()
+                .build(),
             glib::ParamSpecEnum::builder::<LogUnavailable>("log-unavailable")
                 .nick("Log unavailable")
                 .blurb("What to do when the audit log cannot be written to while a recording is running")
@@ -213,7 +287,8 @@ pub fn properties() -> &'static [glib::ParamSpec] {
                      dropped-waiting-keyframe, dropped-unsupported, dropped-no-time, dropped-too-large, lost-upstream \
                      (gaps and the frames in them); dropped-not-recording, dropped-not-admitted, \
                      dropped-no-epoch (frames that must not be kept); tracks, queue-bytes, queue-time, sync-time (of \
-                     the last write, nanoseconds), unlogged (entries that the audit log did not take); also \
+                     the last write, nanoseconds), unlogged (entries that the audit log did not take); uploaded-bytes, \
+                     pending-bytes, upload-errors (of the store); also \
                      posted as element message compliancesink-stats at EOS and at PAUSED to READY",
                 )
                 .read_only()

@@ -12,6 +12,7 @@ use super::recorder::{Places, Recorder};
 use super::report::Report;
 use super::session::Session;
 use super::settings::Settings;
+use super::stored;
 use super::worker::Worker;
 use crate::bundle::DEALER_FILE;
 use crate::recording::Disk;
@@ -24,25 +25,22 @@ pub fn start(
     disk: Arc<dyn Disk>,
     report: Report,
 ) -> Result<(Arc<Session>, Worker), String> {
-    let places = places(settings)?;
+    let (folders, stored) = stored::open(settings)?;
+    let places = places(settings, folders.location)?;
     let source = find_source(element, settings)?;
-    let log = settings
+    let log = folders
         .audit_log
-        .clone()
         .ok_or("set audit-log to the directory of the audit log: nothing is recorded that is not logged")?;
     let journal = Journal::open(log, settings.log_unavailable).map_err(|error| error.to_string())?;
     let admission = Admission::new(settings.require_room, source);
     let session = Arc::new(Session::new(settings, admission));
-    let recorder = Recorder::new(session.clone(), places, journal, disk, report);
+    let recorder = Recorder::new(session.clone(), places, journal, stored, disk, report);
     let worker = Worker::start(session.clone(), recorder)?;
     Ok((session, worker))
 }
 
-fn places(settings: &Settings) -> Result<Places, String> {
-    let location = settings
-        .location
-        .clone()
-        .ok_or("set location to the directory for recordings")?;
+fn places(settings: &Settings, location: Option<PathBuf>) -> Result<Places, String> {
+    let location = location.ok_or("set location to the directory for recordings")?;
     fs::create_dir_all(&location).map_err(|error| format!("location {}: {error}", location.display()))?;
     let keys = settings
         .keys

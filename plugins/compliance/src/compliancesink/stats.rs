@@ -82,6 +82,9 @@ pub struct Counts {
     pub tracks: u64,
     pub unlogged: u64,
     pub sync_time: Duration,
+    pub uploaded: u64,
+    pub pending: u64,
+    pub upload_errors: u64,
     dropped: [u64; Cause::ALL.len()],
 }
 
@@ -102,6 +105,13 @@ impl Stats {
 }
 
 impl Counts {
+    /// How it stands with the store.
+    pub fn stored(&mut self, status: &crate::store::Status) {
+        self.uploaded = status.uploaded;
+        self.pending = status.pending;
+        self.upload_errors = status.errors;
+    }
+
     /// As the property `stats` has it.
     pub fn structure(&self, queue_bytes: usize, queue_time: Duration) -> gst::Structure {
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -113,6 +123,9 @@ impl Counts {
             .field("gaps", self.gaps)
             .field("tracks", self.tracks)
             .field("unlogged", self.unlogged)
+            .field("uploaded-bytes", self.uploaded)
+            .field("pending-bytes", self.pending)
+            .field("upload-errors", self.upload_errors)
             .field("queue-bytes", u64::try_from(queue_bytes).unwrap_or(u64::MAX))
             .field("queue-time", nanoseconds(queue_time))
             .field("sync-time", nanoseconds(self.sync_time))

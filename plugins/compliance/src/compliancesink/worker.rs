@@ -97,6 +97,7 @@ fn run(session: &Session, asked: &Asked, mut recorder: Recorder) {
         }
         if stop {
             recorder.end(End::Stop);
+            recorder.drain();
             return;
         }
         let now = Instant::now();

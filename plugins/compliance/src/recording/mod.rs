@@ -35,6 +35,7 @@ pub use manifest::{Medium, Root, TrackId};
 pub(crate) use open::Key;
 pub(crate) use open::unwrap;
 pub use open::{Access, Index, OpenError, Reader, Request, export};
+pub(crate) use recover::ends;
 pub use recover::{Cut, Left, Recovery, Resume, is_finished};
 pub use verify::{Damage, Options, Place, Report, State, TrackReport, What, verify, verify_and};
 pub use writer::{Gap, Recording, Sealed, Segment, Track};

@@ -260,6 +260,11 @@ impl Recording {
         self.manifest.chain.root()
     }
 
+    /// So many bytes of the manifest are durable.
+    pub fn manifest_bytes(&self) -> u64 {
+        self.manifest.length
+    }
+
     /// Opens a track. Its line is written with the next [`Recording::sync`].
     pub fn open_track(&mut self, track: Track) -> Result<TrackId, RecordingError> {
         self.takes()?;

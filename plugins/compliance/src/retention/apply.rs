@@ -5,20 +5,25 @@
 //! 3. the media is deleted, and the log says so;
 //! 4. `recording.json` goes last: while it is there, it says which recording this is.
 //!
-//! Steps 1 and 2 ask the log for holds while nobody can place one.
+//! Steps 1 and 2 ask the log for holds while nobody can place one. What the steps mean in a folder is told here, what they
+//! mean in a store in [`super::stored`].
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::{Decision, Item, RetentionError, Standing, entry, facts_of, item, same_time, tickets};
+use super::{Decision, Item, RetentionError, entry, facts_of, item, same_time, tickets};
 use crate::audit::entry::Obstacle;
 use crate::audit::{Event, History, Ledger, Log, Text};
 use crate::bundle::{KEY_FILE, SHARES, STATEMENT_FILE};
 use crate::ids::RecordingId;
 use crate::recording::holders::{HOLDERS, lock};
-use crate::recording::{MANIFEST_FILE, RECORDING_FILE, RESERVE_FILE, RealDisk, TRACKS, find, is_finished};
+use crate::recording::{
+    Facts, MANIFEST_FILE, RECORDING_FILE, RESERVE_FILE, RealDisk, TRACKS, find, is_finished,
+};
 use crate::rewrap::{remove, remove_copies};
+use crate::signing::PublicKey;
+use crate::store::spool_of;
 
 /// What became of a recording that is due, or was named.
 #[derive(Debug)]
@@ -53,28 +58,26 @@ pub fn apply(
     let mut missing: Vec<_> = only.to_vec();
     for path in paths {
         let item = item(&path, log.key(), &ledger, now());
-        let is_named = item.recording.is_some_and(|id| only.contains(&id));
         missing.retain(|id| Some(*id) != item.recording);
-        let is_over = item.due.is_some_and(|due| due <= now());
-        let begun = matches!(
-            item.standing,
-            Standing::Deleting | Standing::Shredded | Standing::Deleted
-        );
-        if !(is_named || only.is_empty() && (is_over || begun)) {
+        if !item.is_meant(only, now()) {
             continue;
         }
         let Some(recording) = item.recording else { continue };
-        let mut deletion = Deletion {
+        let folder = Folder {
             path: &path,
+            recording,
+            bundles,
+        };
+        let outcome = Deletion {
+            of: &folder,
             recording,
             log,
             ledger: &mut ledger,
             decision,
-            bundles,
             now,
-        };
-        let outcome = deletion.run().unwrap_or_else(Outcome::Refused);
-        told(&item, outcome);
+        }
+        .run();
+        told(&item, outcome.unwrap_or_else(Outcome::Refused));
     }
     match missing.first() {
         Some(id) => Err(RetentionError::NotHere(*id)),
@@ -82,39 +85,46 @@ pub fn apply(
     }
 }
 
-struct Deletion<'a> {
-    path: &'a Path,
-    recording: RecordingId,
-    log: &'a Log,
-    ledger: &'a mut Ledger,
-    /// None: only tell.
-    decision: Option<&'a Decision>,
-    bundles: Option<&'a Path>,
-    now: &'a dyn Fn() -> u64,
+/// Where a recording lies that is to be deleted.
+pub(super) trait Kept {
+    /// What it says of itself; the log with this key must be its own.
+    fn facts(&self, log: PublicKey) -> Result<Facts, RetentionError>;
+    /// While this is held nobody records it, and nobody wraps its key to others. `begun`: its key is destroyed.
+    fn lock(&self, begun: bool) -> Result<Option<File>, RetentionError>;
+    /// Has it its end record?
+    fn is_finished(&self) -> Result<bool, RetentionError>;
+    /// Destroys all key files, durably. How many that were.
+    fn destroy(&self) -> Result<u64, RetentionError>;
+    /// Deletes what is left but `recording.json`: so many files with so many bytes.
+    fn delete_media(&self) -> Result<(u64, u64), RetentionError>;
+    /// Deletes `recording.json`, where nothing else is left.
+    fn forget(&self) -> Result<(), RetentionError>;
 }
 
-impl Deletion<'_> {
-    fn run(&mut self) -> Result<Outcome, RetentionError> {
-        let facts = facts_of(self.path, self.log.key())?;
+pub(super) struct Deletion<'a, K> {
+    pub of: &'a K,
+    pub recording: RecordingId,
+    pub log: &'a Log,
+    pub ledger: &'a mut Ledger,
+    /// None: only tell.
+    pub decision: Option<&'a Decision>,
+    pub now: &'a dyn Fn() -> u64,
+}
+
+impl<K: Kept> Deletion<'_, K> {
+    pub fn run(&mut self) -> Result<Outcome, RetentionError> {
+        let facts = self.of.facts(self.log.key())?;
         let history = history(self.ledger, self.recording)?;
         let begun = history.shredded.is_some();
-        // Nobody records it, and nobody wraps its key to others meanwhile. Where the key is destroyed there is nothing to
-        // lock any more, or soon.
-        let lock = match lock(self.path) {
-            Ok(None) => return Err(RetentionError::InUse),
-            Ok(lock) => lock,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && begun => None,
-            Err(error) => return Err(RetentionError::io(&self.path.join(MANIFEST_FILE))(error)),
-        };
+        let lock = self.of.lock(begun)?;
         if begun {
             if self.decision.is_none() {
                 return Ok(Outcome::Would);
             }
             // What was put back since is destroyed as well.
-            self.destroy()?;
+            self.of.destroy()?;
         } else {
-            let finished = is_finished(self.path, &RealDisk);
-            if !finished.map_err(|_| RetentionError::Unfinished)? {
+            if !self.of.is_finished()? {
                 return Err(RetentionError::Unfinished);
             }
             same_time(&facts, &history)?;
@@ -149,9 +159,9 @@ impl Deletion<'_> {
 
     /// Destroys the key files, unless there is a hold by now, and puts that into the log.
     fn shred(&mut self, decision: &Decision) -> Result<(), RetentionError> {
-        let (path, recording, bundles) = (self.path, self.recording, self.bundles);
+        let of = self.of;
         self.unless_held(decision, || {
-            let files = destroy(path, recording, bundles)?;
+            let files = of.destroy()?;
             Ok(Event::Shredded {
                 by: decision.by.clone(),
                 files,
@@ -187,19 +197,9 @@ impl Deletion<'_> {
         held.map_or(Ok(()), |tickets| Err(RetentionError::Held(tickets)))
     }
 
-    fn destroy(&self) -> Result<u64, RetentionError> {
-        destroy(self.path, self.recording, self.bundles)
-    }
-
     /// Deletes what is left, and puts that into the log before the recording's name goes.
     fn delete_media(&mut self) -> Result<Outcome, RetentionError> {
-        let (mut files, mut bytes) = (0, 0);
-        for name in [TRACKS, RESERVE_FILE, STATEMENT_FILE, MANIFEST_FILE] {
-            let place = self.path.join(name);
-            bytes += length(&place).map_err(RetentionError::io(&place))?;
-            files += remove(&place).map_err(RetentionError::io(&place))?;
-        }
-        sync(self.path)?;
+        let (files, bytes) = self.of.delete_media()?;
         let known = history(self.ledger, self.recording)?.deleted.is_some();
         if let Some(decision) = self.decision.filter(|_| files > 0 || !known) {
             let event = Event::Deleted {
@@ -210,6 +210,67 @@ impl Deletion<'_> {
             self.log.append(&entry((self.now)(), self.recording, event))?;
             self.log.checkpoint()?;
         }
+        self.of.forget()?;
+        Ok(Outcome::Deleted { files, bytes })
+    }
+}
+
+/// A recording's folder.
+struct Folder<'a> {
+    path: &'a Path,
+    recording: RecordingId,
+    bundles: Option<&'a Path>,
+}
+
+impl Kept for Folder<'_> {
+    fn facts(&self, log: PublicKey) -> Result<Facts, RetentionError> {
+        facts_of(self.path, log)
+    }
+
+    fn lock(&self, begun: bool) -> Result<Option<File>, RetentionError> {
+        if let Some(spool) = spool_of(self.path) {
+            return Err(RetentionError::InSpool(spool));
+        }
+        // Where the key is destroyed there is nothing to lock any more, or soon.
+        match lock(self.path) {
+            Ok(None) => Err(RetentionError::InUse),
+            Ok(lock) => Ok(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && begun => Ok(None),
+            Err(error) => Err(RetentionError::io(&self.path.join(MANIFEST_FILE))(error)),
+        }
+    }
+
+    fn is_finished(&self) -> Result<bool, RetentionError> {
+        is_finished(self.path, &RealDisk).map_err(|_| RetentionError::Unfinished)
+    }
+
+    /// Writing over them first would be of no use: on an SSD, or a file system that copies on write, what is written goes
+    /// elsewhere.
+    fn destroy(&self) -> Result<u64, RetentionError> {
+        let mut files = 0;
+        for name in [KEY_FILE, SHARES, HOLDERS] {
+            let place = self.path.join(name);
+            files += remove(&place).map_err(RetentionError::io(&place))?;
+        }
+        sync(self.path)?;
+        if let Some(bundles) = self.bundles {
+            files += remove_copies(bundles, self.recording)?;
+        }
+        Ok(files)
+    }
+
+    fn delete_media(&self) -> Result<(u64, u64), RetentionError> {
+        let (mut files, mut bytes) = (0, 0);
+        for name in [TRACKS, RESERVE_FILE, STATEMENT_FILE, MANIFEST_FILE] {
+            let place = self.path.join(name);
+            bytes += length(&place).map_err(RetentionError::io(&place))?;
+            files += remove(&place).map_err(RetentionError::io(&place))?;
+        }
+        sync(self.path)?;
+        Ok((files, bytes))
+    }
+
+    fn forget(&self) -> Result<(), RetentionError> {
         let last = self.path.join(RECORDING_FILE);
         let others = fs::read_dir(self.path)
             .map_err(RetentionError::io(self.path))?
@@ -226,7 +287,7 @@ impl Deletion<'_> {
                 parent
             })?;
         }
-        Ok(Outcome::Deleted { files, bytes })
+        Ok(())
     }
 }
 
@@ -247,21 +308,6 @@ fn not_due(due: Option<u64>) -> RetentionError {
         None => "it has no retention time".to_owned(),
         Some(due) => format!("its time is not over before {}", super::date(due)),
     })
-}
-
-/// Destroys all key files of a recording, durably. How many that were. Writing over them first would be of no use: on an
-/// SSD, or a file system that copies on write, what is written goes elsewhere.
-fn destroy(path: &Path, recording: RecordingId, bundles: Option<&Path>) -> Result<u64, RetentionError> {
-    let mut files = 0;
-    for name in [KEY_FILE, SHARES, HOLDERS] {
-        let place = path.join(name);
-        files += remove(&place).map_err(RetentionError::io(&place))?;
-    }
-    sync(path)?;
-    if let Some(bundles) = bundles {
-        files += remove_copies(bundles, recording)?;
-    }
-    Ok(files)
 }
 
 /// Length of a file, or of the files in a folder.

@@ -19,12 +19,15 @@ use crate::recording::holders::{HOLDERS, lock};
 use crate::recording::{Facts, MANIFEST_FILE, RECORDING_FILE, RealDisk, TRACKS, find, is_finished};
 use crate::rewrap::RewrapError;
 use crate::signing::PublicKey;
+use crate::store::{StoreError, spool_of};
 
 mod apply;
 mod hold;
+mod stored;
 
 pub use apply::{Outcome, apply};
 pub use hold::{Each, Held, hold, named, release};
+pub use stored::{InStore, apply_in_store, list_in_store};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -98,6 +101,42 @@ pub struct Item {
     pub standing: Standing,
     /// Where log and folder disagree, and what else must be known of it.
     pub notes: Vec<String>,
+}
+
+impl Item {
+    /// Nothing is known of it but where it is.
+    fn at(path: PathBuf) -> Self {
+        Self {
+            path: Some(path),
+            recording: None,
+            started: None,
+            retention_days: None,
+            due: None,
+            holds: Vec::new(),
+            standing: Standing::Unknown,
+            notes: Vec::new(),
+        }
+    }
+
+    /// What it says of itself.
+    fn says(&mut self, facts: &Facts) {
+        self.recording = Some(facts.recording);
+        self.started = Some(facts.started);
+        self.retention_days = facts.retention_days;
+        self.due = due(self.started, facts.retention_days);
+    }
+
+    /// Is it one of those that are named, or, where none is, one whose time is over or whose deletion was begun?
+    fn is_meant(&self, only: &[RecordingId], now: u64) -> bool {
+        let begun = matches!(
+            self.standing,
+            Standing::Deleting | Standing::Shredded | Standing::Deleted
+        );
+        match only {
+            [] => begun || self.due.is_some_and(|due| due <= now),
+            only => self.recording.is_some_and(|id| only.contains(&id)),
+        }
+    }
 }
 
 /// Why nothing was deleted, held or released.
@@ -177,6 +216,17 @@ pub enum RetentionError {
     /// There is no such hold.
     #[error("it is not under hold for this ticket; it is for: {0}")]
     NotHeld(String),
+    /// It goes to a store, or is there partly.
+    #[error(
+        "it lies in the spool {0} and is on its way to a store: wait until it has left (gst-compliance upload brings it there), and name it as s3://BUCKET/PREFIX/ID then"
+    )]
+    InSpool(PathBuf),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A lock of the store, or something else, keeps its media.
+    #[error("its key files are destroyed, so that no copy of its media can be opened; the media stays: {0}")]
+    MediaStays(StoreError),
     /// Something else lies in its folder.
     #[error(
         "its key files are destroyed and its media is deleted, but {0} has other files in it, which stay: they are no part of a recording"
@@ -203,6 +253,12 @@ pub fn list(folder: &Path, log: &Log, now: u64) -> Result<Vec<Item>, RetentionEr
         .iter()
         .map(|path| item(path, log.key(), &ledger, now))
         .collect();
+    add_others(&mut items, &ledger);
+    Ok(items)
+}
+
+/// Those under hold or half deleted that were not found.
+fn add_others(items: &mut Vec<Item>, ledger: &Ledger) {
     let here: Vec<_> = items.iter().filter_map(|item| item.recording).collect();
     for (recording, history) in ledger.recordings() {
         let matters = history.held().next().is_some()
@@ -211,7 +267,6 @@ pub fn list(folder: &Path, log: &Log, now: u64) -> Result<Vec<Item>, RetentionEr
             items.push(elsewhere(recording, history));
         }
     }
-    Ok(items)
 }
 
 fn elsewhere(recording: RecordingId, history: &History) -> Item {
@@ -232,16 +287,7 @@ fn elsewhere(recording: RecordingId, history: &History) -> Item {
 }
 
 fn item(path: &Path, log: PublicKey, ledger: &Ledger, now: u64) -> Item {
-    let mut item = Item {
-        path: Some(path.to_owned()),
-        recording: None,
-        started: None,
-        retention_days: None,
-        due: None,
-        holds: Vec::new(),
-        standing: Standing::Unknown,
-        notes: Vec::new(),
-    };
+    let mut item = Item::at(path.to_owned());
     let facts = match facts_of(path, log) {
         Ok(facts) => facts,
         Err(error) => {
@@ -249,10 +295,7 @@ fn item(path: &Path, log: PublicKey, ledger: &Ledger, now: u64) -> Item {
             return item;
         }
     };
-    item.recording = Some(facts.recording);
-    item.started = Some(facts.started);
-    item.retention_days = facts.retention_days;
-    item.due = due(item.started, facts.retention_days);
+    item.says(&facts);
     let Some(history) = ledger.of(facts.recording) else {
         item.notes.push(RetentionError::NotLogged.to_string());
         return item;
@@ -312,6 +355,9 @@ fn disagreements(path: &Path, facts: &Facts, history: &History) -> Vec<String> {
     if let Err(error) = same_time(facts, history) {
         notes.push(error.to_string());
     }
+    if let Some(spool) = spool_of(path) {
+        notes.push(RetentionError::InSpool(spool).to_string());
+    }
     notes
 }
 
@@ -351,7 +397,11 @@ fn has_keys(path: &Path) -> bool {
 fn facts_of(path: &Path, key: PublicKey) -> Result<Facts, RetentionError> {
     let place = path.join(RECORDING_FILE);
     let file = read_bounded(&place, MAX_FILE).map_err(RetentionError::io(&place))?;
-    let (facts, _) = Facts::decode(&file).map_err(RetentionError::Damaged)?;
+    facts_in(&file, key)
+}
+
+fn facts_in(file: &[u8], key: PublicKey) -> Result<Facts, RetentionError> {
+    let (facts, _) = Facts::decode(file).map_err(RetentionError::Damaged)?;
     let pinned = facts.log_key;
     if pinned != key {
         return Err(RetentionError::AnotherLog { pinned, key });

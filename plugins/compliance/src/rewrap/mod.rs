@@ -30,6 +30,7 @@ use crate::recording::holders::{HOLDERS, NEXT, Rewrap, lock};
 use crate::recording::together::together;
 use crate::recording::{Facts, HoldersError, KeyHolders, OpenError, RECORDING_FILE, Rewraps};
 use crate::signing::PublicKey;
+use crate::store::spool_of;
 use stage::Stage;
 use tally::Tally;
 pub use tally::Totals;
@@ -110,6 +111,11 @@ pub enum RewrapError {
     /// It is being recorded, or somebody else is at it.
     #[error("is being recorded, re-wrapped or deleted by another process: try again when that has ended")]
     InUse,
+    /// It goes to a store, with the key files that it has.
+    #[error(
+        "lies in the spool {0} and is on its way to a store: wait until it has left (gst-compliance upload brings it there), and name it as s3://BUCKET/PREFIX/ID then"
+    )]
+    InSpool(PathBuf),
     /// What it says of itself does not hold.
     #[error("{RECORDING_FILE} {0}; gst-compliance verify says what is left")]
     Damaged(String),
@@ -254,6 +260,9 @@ impl Batch<'_> {
     }
 
     fn lock(&self, path: &Path) -> Result<Locked, RewrapError> {
+        if let Some(spool) = spool_of(path) {
+            return Err(RewrapError::InSpool(spool));
+        }
         let place = path.join(RECORDING_FILE);
         let lock = lock(path)
             .map_err(RewrapError::io(path))?

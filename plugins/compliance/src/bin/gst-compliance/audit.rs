@@ -17,6 +17,8 @@ use serde_json::json;
 use super::clock::date;
 use super::who::Who;
 
+use crate::stored::{self, Store};
+
 /// Longest file that is read whole, in bytes: proofs, requests, notes.
 const MAX_FILE: u64 = 64 << 10;
 
@@ -31,7 +33,7 @@ pub enum Audit {
     ///
     /// With a proof instead of a LOG (made by `audit prove`): check that its entry is in the log of --key, and print it.
     Verify {
-        /// The log's folder, or a file with a proof (-: standard input).
+        /// The log's folder, s3://BUCKET/PREFIX of a log in a store, or a file with a proof (-: standard input).
         #[arg(value_name = "LOG|PROOF")]
         log: PathBuf,
         /// The log's public key (64 hex digits), known from elsewhere: from a recording's recording.json. Without it a
@@ -49,6 +51,8 @@ pub enum Audit {
         /// Print the report for a program, as one line of JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        store: Store,
     },
     /// Print what a log says, WITHOUT checking whether it is to be believed: `audit verify` does.
     Show {
@@ -183,6 +187,9 @@ pub enum AuditError {
         /// Why it is none.
         error: NoteError,
     },
+    /// A log in a store.
+    #[error("{0}")]
+    Store(String),
     /// Everything that could be read is printed.
     #[error("audit log {0} has entries that cannot be read: gst-compliance audit verify says which")]
     Unreadable(PathBuf),
@@ -213,11 +220,28 @@ impl Audit {
                 witness,
                 checkpoint,
                 json,
-            } if log.is_dir() => {
+                store,
+            } if log.is_dir() || stored::is_store(&log) => {
                 let mut options = VerifyOptions {
                     key,
                     ..VerifyOptions::default()
                 };
+                let (name, mut findings) = (log, Vec::new());
+                let fetched = match stored::is_store(&name) {
+                    true => {
+                        let failed = |error: Box<dyn std::error::Error>| AuditError::Store(error.to_string());
+                        let fetched = stored::address(&name).and_then(|address| store.log(&address));
+                        let fetched = fetched.map_err(failed)?;
+                        // Those that were signed before: who holds the key could have signed another past since.
+                        options.seen.extend(fetched.seen);
+                        findings = fetched.findings;
+                        Some(fetched.temporary)
+                    }
+                    false => None,
+                };
+                let log = fetched
+                    .as_ref()
+                    .map_or_else(|| name.clone(), stored::Temporary::folder);
                 for witness in &witness {
                     trust(witness, &log, &mut options)?;
                 }
@@ -228,7 +252,18 @@ impl Audit {
                         .seen
                         .push(note.map_err(|error| AuditError::Note { path, error })?);
                 }
-                verify_log(&log, &options, json)
+                let verified = verify_log(&log, &options, json);
+                drop(fetched);
+                if !json {
+                    findings
+                        .iter()
+                        .try_for_each(|finding| print(&format!("  ! {finding}\n")))?;
+                }
+                match verified {
+                    Err(AuditError::NotIntact(_)) => Err(AuditError::NotIntact(name)),
+                    Ok(()) if !findings.is_empty() => Err(AuditError::NotIntact(name)),
+                    verified => verified,
+                }
             }
             Self::Verify { log, key, json, .. } => {
                 let key = key.ok_or_else(|| {

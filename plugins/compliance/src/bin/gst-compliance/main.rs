@@ -14,6 +14,7 @@ mod consent;
 mod custodian_key;
 mod drill;
 mod export;
+mod fetch;
 mod files;
 mod keys;
 mod open;
@@ -21,6 +22,8 @@ mod report;
 mod request;
 mod retention;
 mod rewrap;
+mod stored;
+mod upload;
 mod verify;
 mod who;
 
@@ -41,6 +44,8 @@ enum Command {
     Consent(consent::Consent),
     Verify(verify::Verify),
     Open(open::Open),
+    Fetch(fetch::Fetch),
+    Upload(upload::Upload),
     Request(request::Request),
     Approve(approve::Approve),
     Deny(approve::Deny),
@@ -62,6 +67,8 @@ impl Command {
             Self::Consent(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::Open(command) => command.run(),
+            Self::Fetch(command) => command.run(),
+            Self::Upload(command) => command.run(),
             Self::Request(command) => command.run(),
             Self::Approve(command) => command.run(),
             Self::Deny(command) => command.run(),

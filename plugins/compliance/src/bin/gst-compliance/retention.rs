@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use gstcompliance::audit::{Id, Log, Text};
 use gstcompliance::ids::RecordingId;
 use gstcompliance::retention::{
-    Decision, Each, Item, Outcome, RetentionError, Standing, apply, hold, list, named, release,
+    Decision, Each, Item, Outcome, RetentionError, Standing, apply, apply_in_store, hold, list,
+    list_in_store, named, release,
 };
 
 use super::clock::{date, now};
+use crate::stored::{Store, is_store};
 
 /// How long recordings are kept: what is due, legal holds, and deleting by a logged decision.
 ///
@@ -33,6 +35,10 @@ pub enum Retention {
     /// Key files are removed, not overwritten: on an SSD or a file system that copies on write, overwriting reaches other
     /// blocks than the old ones. COPIES of key files are not reached: backups, snapshots, the recorder's keys/used (--keys
     /// does those), the dealer's copy of the bundles. While one is left, whoever it is wrapped to can open copies of the media.
+    ///
+    /// In a store every version of an object is deleted. Media that a retention lock holds stays, and is named; its key files,
+    /// which lie elsewhere, are destroyed before. Run it again when the lock has ended. The audit log is the recorder's, in
+    /// its spool; a recording that is still in the spool is refused.
     Apply(Apply),
     /// Place a legal hold on recordings: nothing of them is deleted until it is released for the same ticket.
     Hold(Hold),
@@ -42,7 +48,7 @@ pub enum Retention {
 
 #[derive(Debug, clap::Args)]
 pub struct List {
-    /// Folder of recordings, or one recording.
+    /// Folder of recordings, or one recording; or s3://BUCKET/PREFIX, with or without a recording's id.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Folder of the audit log that the recordings name.
@@ -54,11 +60,13 @@ pub struct List {
     /// Print for a program, one line of JSON for each recording.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    store: Store,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Apply {
-    /// Folder of recordings, or one recording.
+    /// Folder of recordings, or one recording; or s3://BUCKET/PREFIX, with or without a recording's id.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Folder of the audit log that the recordings name.
@@ -75,6 +83,8 @@ pub struct Apply {
     /// Do it. What is deleted does not come back.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    store: Store,
 }
 
 #[derive(Debug, clap::Args)]
@@ -123,7 +133,13 @@ impl List {
     fn run(self) -> Result<(), Box<dyn Error>> {
         let log = Log::open_existing(&self.audit_log)?;
         let now = now();
-        let mut items = list(&self.folder, &log, now)?;
+        let mut items = match is_store(&self.folder) {
+            true => {
+                let (recordings, all) = self.store.recordings(&self.folder)?;
+                list_in_store(&recordings, all, &log, now)?
+            }
+            false => list(&self.folder, &log, now)?,
+        };
         if self.attention {
             items.retain(|item| {
                 item.standing != Standing::Kept || !item.holds.is_empty() || !item.notes.is_empty()
@@ -201,15 +217,18 @@ impl Apply {
                 }
             }
         };
-        apply(
-            &self.folder,
-            &log,
-            &self.recording,
-            self.yes.then_some(&decision),
-            self.keys.as_deref(),
-            &now,
-            &mut told,
-        )?;
+        let (decided, keys) = (self.yes.then_some(&decision), self.keys.as_deref());
+        let only = &self.recording;
+        match is_store(&self.folder) {
+            true => {
+                let (recordings, all) = self.store.recordings(&self.folder)?;
+                // One that is named by its address is meant, due or not, like one that is named by its id.
+                let one: Vec<_> = recordings.iter().map(|of| of.id).collect();
+                let only = if all || !only.is_empty() { only } else { &one };
+                apply_in_store(&recordings, &log, only, decided, keys, &now, &mut told)?;
+            }
+            false => apply(&self.folder, &log, only, decided, keys, &now, &mut told)?,
+        }
         log.close()?;
         if self.yes {
             println!("Deleted {deleted} recordings, refused {refused}.");

@@ -15,6 +15,7 @@ use gstcompliance::rewrap::{Done, Order, Target, Totals, as_recipient, rewrap};
 use crate::clock::now;
 use crate::files::decisions;
 use crate::open::station_key;
+use crate::stored::{Fetched, Store, is_store};
 
 /// Wrap the keys of recordings to other recipients or custodians. Their media is not touched.
 ///
@@ -28,6 +29,9 @@ use crate::open::station_key;
 /// the folder or in the recorder's `keys/used` still opens the recording for those it was wrapped to, and whoever had the
 /// recording's own identity keeps it.
 ///
+/// Of recordings in a store (s3://BUCKET/PREFIX, with or without a recording's id) the key files are fetched, and the new
+/// ones put beside the old ones, of which then every version is deleted. The audit log is the recorder's, in its spool.
+///
 /// Keep key files (key.age, shares/, holders/) out of storage that is locked (WORM, object lock): what can neither be
 /// replaced nor deleted can be neither re-wrapped nor crypto-shredded. Lock tracks/, manifest, recording.json and
 /// bundle.json only.
@@ -35,7 +39,7 @@ use crate::open::station_key;
 #[command(group = clap::ArgGroup::new("holders").required(true).args(["recipients", "escrow"]))]
 #[command(group = clap::ArgGroup::new("way").required(true).args(["identity", "approvals"]))]
 pub struct Rewrap {
-    /// Recordings' folders, or folders with recordings in them.
+    /// Recordings' folders, or folders with recordings in them; or places in a store.
     #[arg(value_name = "REC", required = true)]
     recordings: Vec<PathBuf>,
     /// Who shall open them from now on, each alone: one age recipient a line (age1…, X25519), # comments.
@@ -71,6 +75,8 @@ pub struct Rewrap {
     /// The case that this belongs to. It stands in the log for good.
     #[arg(long, value_name = "ID")]
     ticket: Text,
+    #[command(flatten)]
+    store: Store,
 }
 
 impl Rewrap {
@@ -80,7 +86,12 @@ impl Rewrap {
             (None, Some(file)) => Holders::Escrow(Escrow::read(file)?),
             _ => return Err("either --recipients or --escrow is needed".into()),
         };
-        let recordings = found(&self.recordings)?;
+        let (stored, here): (Vec<_>, Vec<_>) = self.recordings.iter().partition(|path| is_store(path));
+        let fetched = self
+            .store
+            .keys_of(&stored, &self.audit_log, !self.approvals.is_empty())?;
+        let mut recordings = found(&here)?;
+        recordings.extend(fetched.iter().map(Fetched::folder));
         let own = self.identity.as_deref().map(identities).transpose()?;
         let opened = match (&own, &self.station_key, &self.custodians) {
             (None, Some(key), Some(custodians)) => Some(self.together(&recordings, key, custodians)?),
@@ -101,13 +112,24 @@ impl Rewrap {
         };
         let begun = Instant::now();
         let (mut wrapped, mut completed, mut already, mut failed) = (0, 0, 0, 0);
-        let totals = rewrap(&recordings, &log, &order, &now, &mut |path, done| match done {
-            Ok(Done::Rewrapped(_)) => wrapped += 1,
-            Ok(Done::Completed(_)) => completed += 1,
-            Ok(Done::Already) => already += 1,
-            Err(error) => {
-                failed += 1;
-                eprintln!("gst-compliance: {}: {error}", path.display());
+        let mut replaced = 0;
+        let totals = rewrap(&recordings, &log, &order, &now, &mut |path, done| {
+            let of_store = fetched.iter().find(|of| of.folder() == path);
+            // Also of one that was for these holders already: what was interrupted is completed.
+            let put = match (&done, of_store) {
+                (Ok(_), Some(of)) => of.put_keys().map(|removed| replaced += removed),
+                _ => Ok(()),
+            };
+            let done = done.map_err(Into::into).and_then(|done| put.map(|()| done));
+            match done {
+                Ok(Done::Rewrapped(_)) => wrapped += 1,
+                Ok(Done::Completed(_)) => completed += 1,
+                Ok(Done::Already) => already += 1,
+                Err::<_, Box<dyn Error>>(error) => {
+                    failed += 1;
+                    let name = of_store.map_or_else(|| path.display().to_string(), Fetched::url);
+                    eprintln!("gst-compliance: {name}: {error}");
+                }
             }
         })?;
         log.close()?;
@@ -125,6 +147,9 @@ impl Rewrap {
             for_people(&to),
             begun.elapsed().as_secs_f64()
         );
+        if !fetched.is_empty() {
+            println!("{replaced} versions of old key files were deleted in the store.");
+        }
         if completed > 0 {
             println!("{completed} that an earlier call had begun are complete now.");
         }
@@ -161,7 +186,7 @@ impl Rewrap {
 }
 
 /// The recordings that are named, each once.
-fn found(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+fn found(paths: &[&PathBuf]) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let mut recordings = Vec::new();
     for path in paths {
         let below = find(path).map_err(|error| format!("{}: {error}", path.display()))?;

@@ -6,23 +6,28 @@ use std::path::{Path, PathBuf};
 use gstcompliance::audit::{Ledger, named_key};
 use gstcompliance::recording::{Index, KeyHolders, Options, Report, Rewraps, State, verify};
 use gstcompliance::signing::PublicKey;
+use gstcompliance::store::{Finding, Stored, pieces_of, wait};
 
 use super::clock::date;
+use crate::stored::{self, Store, Temporary};
 
 /// Check that a recording is complete and unchanged, or say which member is damaged or missing. No media key is needed.
 ///
 /// Ends with 0 only where it is complete: a recording without its end record is reported as unfinished, and ends with 1
 /// like one that is damaged.
+///
+/// A recording in a store is fetched to a temporary folder for it. `fetch` brings one here for good, and the commands that
+/// open, export or report work on what it made.
 #[derive(Debug, clap::Args)]
 pub struct Verify {
-    /// The recording's folder.
+    /// The recording's folder, or s3://BUCKET/PREFIX/ID.
     #[arg(value_name = "REC")]
     recording: PathBuf,
     /// The audit log's public key (64 hex digits), known from elsewhere. Without it a recording that was forged as a
     /// whole, key and all, looks genuine.
     #[arg(long, value_name = "HEX")]
     log_key: Option<PublicKey>,
-    /// Folder of the audit log that the recording names, to be asked how far the recording went, and who holds its key: without
+    /// Folder of the audit log that the recording names (or s3://BUCKET/PREFIX), to be asked how far the recording went, and who holds its key: without
     /// it a recording that was cut off consistently, or whose old key files were put back, looks genuine. It must be the log of
     /// --log-key where that is given. Whether the log itself is to be believed, `audit verify` says.
     #[arg(long, value_name = "LOG")]
@@ -33,6 +38,11 @@ pub struct Verify {
     /// Print the report for a program, as one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Where a recording in a store is fetched to. By default where the system has temporary files.
+    #[arg(long, value_name = "DIR")]
+    tmp: Option<PathBuf>,
+    #[command(flatten)]
+    store: Store,
 }
 
 impl Verify {
@@ -43,17 +53,34 @@ impl Verify {
             known: None,
             rewraps: Rewraps::Unknown,
         };
-        if let Some(path) = &self.audit_log {
-            self.ask(path, &mut options)?;
+        let fetched = match stored::is_store(&self.recording) {
+            true => Some(self.fetched()?),
+            false => None,
+        };
+        let folder = fetched
+            .as_ref()
+            .map_or_else(|| self.recording.clone(), |(_, folder, _)| folder.folder());
+        if let Some(log) = &self.audit_log {
+            self.ask(log, &folder, &mut options)?;
         }
-        let report = verify(&self.recording, &options)?;
+        let report = verify(&folder, &options)?;
+        let findings = match &fetched {
+            Some((recording, _, findings)) => in_store(recording, findings, &report)?,
+            None => Vec::new(),
+        };
         if self.json {
-            println!("{}", serde_json::to_string(&report)?);
+            let mut report = serde_json::to_value(&report)?;
+            if stored::is_store(&self.recording) {
+                report["store"] = serde_json::json!(findings);
+            }
+            println!("{report}");
         } else {
             print!("{}", for_people(&report));
+            findings.iter().for_each(|finding| println!("  ! {finding}"));
         }
         let path = self.recording.display();
         match report.state {
+            _ if !findings.is_empty() => Err(format!("{path} is DAMAGED").into()),
             State::Complete => Ok(()),
             State::Unfinished => Err(format!("{path} is unfinished: it has no end record").into()),
             State::Damaged => Err(format!("{path} is DAMAGED").into()),
@@ -62,14 +89,31 @@ impl Verify {
 }
 
 impl Verify {
+    /// Fetches it, and says what of it is not in the store.
+    fn fetched(&self) -> Result<(Stored, Temporary, Vec<Finding>), Box<dyn Error>> {
+        let address = stored::address(&self.recording)?;
+        let recording = self
+            .store
+            .recording(&address)?
+            .ok_or_else(|| format!("{address} does not end with a recording's id: s3://BUCKET/PREFIX/ID"))?;
+        let (temporary, findings) = stored::to_temporary(&recording, self.tmp.as_deref())?;
+        Ok((recording, temporary, findings))
+    }
+
     /// Asks the log what it knows of the recording.
-    fn ask(&self, path: &Path, options: &mut Options) -> Result<(), Box<dyn Error>> {
-        let key = *named_key(path)?.key();
+    fn ask(&self, log: &Path, recording: &Path, options: &mut Options) -> Result<(), Box<dyn Error>> {
+        let fetched = match stored::is_store(log) {
+            true => Some(self.store.log(&stored::address(log)?)?.temporary),
+            false => None,
+        };
+        let folder = fetched.as_ref().map_or_else(|| log.to_owned(), Temporary::folder);
+        let path = log;
+        let key = *named_key(&folder)?.key();
         if let Some(expected) = options.log_key.filter(|expected| *expected != key) {
             return Err(format!("{} has the key {key}, and not {expected}", path.display()).into());
         }
         options.log_key = Some(key);
-        let (ledger, damages) = Ledger::read_unchecked(path)?;
+        let (ledger, damages) = Ledger::read_unchecked(&folder)?;
         if let Some(damage) = damages.first() {
             return Err(format!(
                 "{} is damaged ({damage}), so that it cannot be asked: gst-compliance audit verify says more",
@@ -78,7 +122,7 @@ impl Verify {
             .into());
         }
         // Where that cannot be read, the report says so.
-        if let Ok(index) = Index::open(&self.recording, options) {
+        if let Ok(index) = Index::open(recording, options) {
             let history = ledger.of(index.facts().recording).ok_or_else(|| {
                 let path = path.display();
                 format!("{path} does not know the recording: is it an older copy of the log?")
@@ -88,6 +132,20 @@ impl Verify {
         }
         Ok(())
     }
+}
+
+/// What is not as it should be in the store, and of what is damaged which object it lies in.
+fn in_store(
+    recording: &Stored,
+    findings: &[Finding],
+    report: &Report,
+) -> Result<Vec<String>, Box<dyn Error>> {
+    let places: Vec<_> = report.damages.iter().map(|damage| damage.place.clone()).collect();
+    let objects = wait(pieces_of(&recording.media, recording.id, &places))?;
+    let objects = objects
+        .iter()
+        .map(|object| format!("{object} holds what is damaged"));
+    Ok(findings.iter().map(ToString::to_string).chain(objects).collect())
 }
 
 fn for_people(report: &Report) -> String {

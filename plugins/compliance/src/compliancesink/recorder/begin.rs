@@ -11,6 +11,7 @@ use crate::audit::entry::Cut;
 use crate::bundle::{Bundle, BundleError, take_next};
 use crate::compliancesink::admission::unix_ms;
 use crate::compliancesink::journal::id;
+use crate::compliancesink::stored::Stored;
 use crate::compliancesink::{messages, start};
 use crate::gate::Refusal;
 use crate::ids::RecordingId;
@@ -44,6 +45,7 @@ impl Recorder {
                         .readers(facts::readers(&of.recipients, of.escrow.as_ref()));
                     self.recovered = Some(recovery.last_ns);
                     self.recording = Some(recording);
+                    self.tell_mirror(&[]);
                     return Ok(());
                 }
                 // Another recorder of this machine is at it, or it has ended in the meantime.
@@ -137,6 +139,14 @@ impl Recorder {
 
     /// All gates agree but that there are no keys: takes a bundle and begins the recording.
     pub(super) fn take_keys(&mut self) -> Result<(), Fault> {
+        if let Some(full) = self.stored.as_ref().and_then(Stored::is_full) {
+            // It passes when the store comes back; no key is wasted meanwhile.
+            if self.spool_trouble.replace(full.clone()).is_none() {
+                self.report.post(messages::paused(None, "spool-full", &full));
+            }
+            return Ok(());
+        }
+        self.spool_trouble = None;
         let room = self.session.admission.room();
         let fits = |bundle: &Bundle| facts::fits(bundle, room.as_ref());
         match take_next(&self.places.keys, Some(self.places.dealer), &fits) {
@@ -179,6 +189,7 @@ impl Recorder {
         let recording = Recording::create(location, bundle, start, signer, self.disk.clone())?;
         self.report.recording(recording.id());
         self.recording = Some(recording);
+        self.tell_mirror(&[]);
         self.session
             .admission
             .readers(facts::readers(bundle.recipients(), bundle.escrow()));
