@@ -38,13 +38,15 @@ pub struct Counts {
     pub epoch: u64,
 }
 
+/// An incoming stream: its medium, `rtpsframedepay` and `sframedec`.
+type Receiver = (&'static str, gst::Element, gst::Element);
+
 pub struct Media {
     pub pipeline: gst::Pipeline,
     pub webrtc: gst::Element,
     pub keyring: gst::Element,
     senders: Vec<gst::Bin>,
-    /// Each incoming stream's medium, `rtpsframedepay` and `sframedec`.
-    receivers: Arc<Mutex<Vec<(&'static str, gst::Element, gst::Element)>>>,
+    receivers: Arc<Mutex<Vec<Receiver>>>,
 }
 
 fn stat(element: &gst::Element, field: &str) -> u64 {
