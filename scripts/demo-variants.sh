@@ -24,18 +24,6 @@ until_true() {
 }
 holds() { grep -qsF -- "$2" "$1"; } # holds FILE WORDS
 
-certify() { # certify NAME...: an authority, and an identity for each; who is called recorder is one
-  local who role
-  gst-mls ca new --name Clinic --out "$work/$graph-ca" >"$out/identities.log" || die "gst-mls made no authority"
-  for who; do
-    role=participant
-    [ "$who" != recorder ] || role=recorder
-    rm -rf "${work:?}/$who"
-    gst-mls identity new --ca "$work/$graph-ca" --role $role --id "$who" --out "$work/$who" >>"$out/identities.log" ||
-      die "gst-mls made no identity for the $who, see $out/identities.log"
-  done
-}
-
 # Two people write to each other, and one sends a photo. Both must arrive as they were sent, and stand nowhere in what
 # carries the room. The control is the same search in a log that carries them unsealed.
 run_messages() {
@@ -47,7 +35,7 @@ run_messages() {
   local question="Where does it hurt, and since when?" answer="Since Monday, on the left side."
   say
   say "── messages: a clinician and a patient write to each other, the patient sends a photo"
-  certify clinician patient
+  identities clinician patient
   mkfifo "$work/clinician.say" "$work/patient.say"
   gst-launch-1.0 videotestsrc num-buffers=1 pattern=snow ! video/x-raw,width=640,height=360 ! jpegenc \
     ! filesink location="$photo" >"$out/photo.log" 2>&1 || die "no photo, see $out/photo.log"
@@ -169,7 +157,7 @@ run_escrow() {
   say
   say "── escrow: a clinician, a patient, a guest and a recorder; 2 of 3 custodians open the recording; UDP ports $PORT to" \
     "$((PORT + 49))"
-  certify clinician patient guest recorder
+  identities clinician patient guest recorder
   prepare_escrow
 
   start relay env PORT="$PORT" "$from/room/relay.sh"
