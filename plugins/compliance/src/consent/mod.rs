@@ -222,12 +222,14 @@ impl Consent {
         };
         match self.provision.verdict(when) {
             Verdict::Permit => Ok(()),
+            // A no, although a permit in it is about something else, or over: whoever has another paper must know of it.
+            Verdict::Deny(path, _) if self.asked == Asked::Disclosure => {
+                let path = path.to_owned();
+                Err(ConsentRefusal::DisclosureDenied { path })
+            }
             Verdict::Deny(path, None) => {
                 let path = path.to_owned();
-                Err(match self.asked {
-                    Asked::Recording => ConsentRefusal::Denied { path },
-                    Asked::Disclosure => ConsentRefusal::DisclosureDenied { path },
-                })
+                Err(ConsentRefusal::Denied { path })
             }
             Verdict::Deny(_, Some(why)) | Verdict::Silent(why) => Err(why.refusal(self.asked)),
         }

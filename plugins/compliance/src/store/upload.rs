@@ -511,6 +511,10 @@ async fn covered(bucket: &Bucket, folder: &str, objects: &[Object], path: &Path)
 pub async fn is_same(bucket: &Bucket, piece: &Piece, path: &Path) -> Result<(), StoreError> {
     let conflict = || StoreError::Conflict(bucket.url(&piece.name));
     let there = bucket.get(&piece.name, MAX_OBJECT).await?.ok_or_else(conflict)?;
+    // What a listing says of a length is not believed: so much would be read.
+    if there.len() as u64 != piece.bytes {
+        return Err(conflict());
+    }
     let own = File::open(path).map_err(StoreError::io(path));
     let own = own.and_then(|file| part(&file, path, piece.offset, piece.end()));
     match own {

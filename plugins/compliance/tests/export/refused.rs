@@ -177,6 +177,14 @@ fn an_authorisation_is_judged_and_goes_before_an_earlier_consent() {
     fs::write(clinic.path("paper.json"), "I agree.\n").unwrap();
     let said = clinic.export(&words);
     is_refused(&clinic, &said, "forbids this disclosure");
+    // Nor before one that permits recording, and nothing else.
+    let mut opt_in = consent();
+    let recording = json!([{ "coding": [{ "system": "urn:gst-e2ee:consent", "code": "recording" }] }]);
+    opt_in["provision"] = json!({ "type": "deny", "provision": [{ "type": "permit", "action": recording }] });
+    let clinic = Clinic::new(&opt_in, &visit());
+    fs::write(clinic.path("paper.json"), "I agree.\n").unwrap();
+    let said = clinic.export(&words);
+    is_refused(&clinic, &said, "forbids this disclosure");
     // But where it is only silent.
     let clinic = Clinic::visit();
     fs::write(clinic.path("paper.json"), "I agree.\n").unwrap();
