@@ -219,9 +219,14 @@ impl Party {
         party
     }
 
+    /// Starts to play, and may have failed by the time that this returns.
+    pub fn try_to_play(&self) {
+        let _ = self.pipeline.set_state(gst::State::Playing);
+    }
+
     /// Starts to play.
     pub fn play(&self) {
-        let _ = self.pipeline.set_state(gst::State::Playing);
+        self.try_to_play();
         assert!(self.errors().is_empty(), "{:?}", self.errors());
     }
 

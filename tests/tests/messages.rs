@@ -241,7 +241,7 @@ fn what_is_no_message_is_an_error_or_a_warning_that_says_what_to_do() {
         "{} fakesrc num-buffers=1 sizetype=fixed sizemax=10 ! ben.msg_sink_0",
         clinic.creator("ben", "")
     ));
-    party.play();
+    party.try_to_play();
     until(&clinic, &[], "an error", || !party.errors().is_empty());
     assert!(
         party.errors()[0].contains("text/x-raw,format=utf8"),
