@@ -32,7 +32,7 @@ pub fn pipelines() -> PathBuf {
 }
 
 /// The first of so many UDP ports in a row that nobody uses now.
-fn free_ports(count: u16) -> u16 {
+pub fn free_ports(count: u16) -> u16 {
     (0..500)
         .map(|_| {
             UdpSocket::bind("127.0.0.1:0")
@@ -120,6 +120,19 @@ impl Consult {
             .replace("REFERENCE", reference.trim());
         fs::write(consult.path("policy.json"), policy).unwrap();
         consult
+    }
+
+    /// All come, one after the other, and agree: the relay, then MEMBERS.
+    pub fn begin(&mut self) -> [Running; 4] {
+        let relay = self.start("relay", "room/relay.sh", &[]);
+        let policy = self.path("policy.json").display().to_string();
+        let clinician = self.participant("clinician", &[("CREATE", "yes"), ("POLICY", &policy)]);
+        self.agree(&["clinician"]);
+        let patient = self.participant("patient", &[]);
+        self.agree(&["clinician", "patient"]);
+        let recorder = self.recorder();
+        self.agree(&MEMBERS);
+        [relay, clinician, patient, recorder]
     }
 
     /// A path in its folder.

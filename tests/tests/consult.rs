@@ -22,14 +22,7 @@ const OFF_THE_RECORD: &str = "Between you and me";
 #[test]
 fn a_consultation_is_recorded_while_the_group_says_so_though_the_recorder_dies_in_between() {
     let mut consult = Consult::new();
-    let relay = consult.start("relay", "room/relay.sh", &[]);
-    let policy = consult.path("policy.json").display().to_string();
-    let clinician = consult.participant("clinician", &[("CREATE", "yes"), ("POLICY", &policy)]);
-    consult.agree(&["clinician"]);
-    let patient = consult.participant("patient", &[]);
-    consult.agree(&["clinician", "patient"]);
-    let mut recorder = consult.recorder();
-    consult.agree(&MEMBERS);
+    let [relay, clinician, patient, mut recorder] = consult.begin();
 
     // On: it records. Then it dies, and the next one goes on where it stopped, in the same room.
     let mut on = BTreeSet::new();

@@ -9,6 +9,7 @@
 )]
 
 use gst_e2ee_tests::clinic::{Clinic, Party, Ring};
+use gst_e2ee_tests::consult::free_ports;
 use gst_e2ee_tests::process::{Running, Sandbox, staged_plugins};
 use gst_e2ee_tests::readme::root;
 use gstcompliance::audit;
@@ -23,20 +24,6 @@ use std::path::{Path, PathBuf};
 struct Ports {
     video: u16,
     audio: u16,
-}
-
-/// Two UDP ports in a row that nobody uses now.
-fn free_pair() -> u16 {
-    (0..500)
-        .map(|_| {
-            UdpSocket::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port()
-        })
-        .find(|port| *port < u16::MAX && UdpSocket::bind(("0.0.0.0", port + 1)).is_ok())
-        .expect("no two free ports in a row")
 }
 
 struct Service {
@@ -178,8 +165,8 @@ fn a_service_records_several_rooms_and_what_ends_one_does_not_touch_the_others()
     let consents = ["patient-1", "patient-2", "patient-3"].map(|patient| service.consent(patient));
     let answers = UdpSocket::bind("127.0.0.1:0").unwrap();
     let ports = [(); 3].map(|()| Ports {
-        video: free_pair(),
-        audio: free_pair(),
+        video: free_ports(2),
+        audio: free_ports(2),
     });
     let parties = [
         service.room("visit-1", "anna", &consents[0], &ports[0]),
@@ -198,8 +185,8 @@ fn a_service_records_several_rooms_and_what_ends_one_does_not_touch_the_others()
         service.configured("visit-3", "patient-1", &ports[2], &answers),
     ];
     let spare = Ports {
-        video: free_pair(),
-        audio: free_pair(),
+        video: free_ports(2),
+        audio: free_ports(2),
     };
     let mut broken = service.configured("visit-4", "patient-1", &spare, &answers);
     broken["certificate"] = "not-there.pem".into();

@@ -233,14 +233,7 @@ fn a_consultation_outlasts_a_bad_network_and_outages_of_relay_delivery_and_patie
     let mut consult = Consult::new();
     let network = Network::new(seed(), CROSSING);
     connect(&mut consult, &network, server.port);
-    let relay = consult.start("relay", "room/relay.sh", &[]);
-    let policy = consult.path("policy.json").display().to_string();
-    let clinician = consult.participant("clinician", &[("CREATE", "yes"), ("POLICY", &policy)]);
-    consult.agree(&["clinician"]);
-    let patient = consult.participant("patient", &[]);
-    consult.agree(&["clinician", "patient"]);
-    let mut recorder = consult.recorder();
-    consult.agree(&MEMBERS);
+    let [relay, clinician, patient, mut recorder] = consult.begin();
     consult.set_recording(true);
     consult.agree(&MEMBERS);
     flows(&consult, &mut recorder, "media at the beginning");

@@ -34,8 +34,10 @@ fn program() -> &'static Path {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
         let list = folder.join("wanted.txt");
         fs::write(&list, REQUIREMENTS).unwrap();
+        // The folder with the system's certificates, not the file that is made of them: installing ca-certificates, as pip
+        // does on a bare system, writes the file anew, without those that an administrator only put there.
         run(Command::new(venv.join("bin/pip"))
-            .args(["install", "-q", "-r"])
+            .args(["install", "-q", "--cert", "/etc/ssl/certs", "-r"])
             .arg(&list));
         fs::rename(&list, &done).unwrap();
         server
