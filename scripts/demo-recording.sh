@@ -43,6 +43,7 @@ run_recording() {
 
   check_recording
   open_recording
+  play_one_track
   say "   the log's last words: $(gst-compliance audit show "$out/audit" --last 1)"
   say "   look at $out/played/picture-001.jpg"
 }
@@ -111,4 +112,17 @@ refuses() { # refuses NAME IDENTITY LOG: opening fails, and leaves nothing
   ! gst-compliance open "${made[0]}" --identity "$2" --audit-log "$3" --out "$out/opened/$1" \
     --reader reader-2 --reason "demonstration" --ticket D-2 >"$out/$1.log" 2>&1 &&
     [ -z "$(find "$out/opened/$1" -type f 2>/dev/null)" ] || { fail "the recording was opened: $1, see $out/$1.log"; return 1; }
+}
+
+# One track alone, of which the log then says that it was the only one.
+play_one_track() {
+  local track
+  mkdir -p "$out/one-track"
+  track=$(sed -nE 's/^ *track ([0-9]+) +video.*/\1/p' "$out/verify.log" | tail -n 1)
+  RECORDING=${made[0]} IDENTITY=$work/reader.txt AUDIT=$out/audit READER=reader-1 REASON="demonstration" TICKET=D-3 \
+    VIDEO=$track OUT=$out/one-track play "$out/one-track.log" "$root/pipelines/recording/playback.sh"
+  say "   track $track alone: $(pictures "$out/one-track") pictures; the log: $(gst-compliance audit show "$out/audit" --last 1 | tail -n 1)"
+  (($(pictures "$out/one-track") > 0)) || fail "track $track alone plays no picture, see $out/one-track.log"
+  [ ! -e "$out/one-track/sound.wav" ] || fail "with a video track alone there is sound: $out/one-track/sound.wav"
+  (($(number "$out/one-track.log" recording tracks) == 1)) || fail "more than track $track was opened, see $out/one-track.log"
 }

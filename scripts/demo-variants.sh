@@ -28,12 +28,9 @@ holds() { grep -qsF -- "$2" "$1"; } # holds FILE WORDS
 # carries the room. The control is the same search in a log that carries them unsealed.
 run_messages() {
   graph=messages
-  out=$target/demo/messages
-  rm -rf "$out"
-  mkdir -p "$out"/{clinician,patient}
-  local from=$root/pipelines/messages clinician patient log=$work/messages.sqlite photo=$out/wound-left-hand.jpg
-  local question="Where does it hurt, and since when?" answer="Since Monday, on the left side."
-  say
+  local PORT from=$root/pipelines/messages clinician patient log=$work/messages.sqlite
+  new_room 1 clinician patient # messages use no port
+  local question="Where does it hurt, and since when?" answer="Since Monday, on the left side." photo=$out/wound-left-hand.jpg
   say "── messages: a clinician and a patient write to each other, the patient sends a photo"
   identities clinician patient
   mkfifo "$work/clinician.say" "$work/patient.say"
@@ -148,13 +145,8 @@ loudest() { # the greatest sample of a WAV file with 16 bits
 # nothing and says so; the others accept `escrow` and are recorded. One custodian opens nothing, two do.
 run_escrow() {
   graph=escrow
-  out=$target/demo/escrow
-  rm -rf "$out"
-  mkdir -p "$out"/{clinician,patient,guest,recorder,approvals,opened,played}
-  local length=$1 from=$root/pipelines relay clinician patient guest recorder posture recording video audio likeness
-  local PORT
-  PORT=$(free_ports 50)
-  say
+  local length=$1 from=$root/pipelines PORT relay clinician patient guest recorder posture recording video audio likeness
+  new_room 50 clinician patient guest recorder approvals opened played
   say "── escrow: a clinician, a patient, a guest and a recorder; 2 of 3 custodians open the recording; UDP ports $PORT to" \
     "$((PORT + 49))"
   identities clinician patient guest recorder
@@ -176,9 +168,7 @@ run_escrow() {
     CONSENT="$from/recording/consent.json"
   recorder=$started
   all_in 3 clinician patient guest recorder
-  gst-mls room set-recording on --socket "$work/clinician.socket" >"$out/set-recording.log" 2>&1 ||
-    fail "gst-mls room set-recording on: $(cat "$out/set-recording.log")"
-  all_in 4 clinician patient guest recorder
+  recording on 4 clinician patient guest recorder
   until_true 30 "the recorder did not start" holds "$out/recorder.log" compliance-started || true
   sleep "$length"
   posture=$(gst-mls posture verify "$out/clinician/posture.json" --ca "$work/clinician/ca.pem" --room consultation 2>&1) ||
@@ -315,17 +305,4 @@ run_captions() {
 lettered() { # lettered PICTURE DECODER: is anything in it white? The sender's picture is dark.
   [ -s "$1" ] && gst-launch-1.0 -q filesrc location="$1" ! "$2" ! videoconvert ! video/x-raw,format=GRAY8 \
     ! filesink location="$work/grey" >/dev/null 2>&1 && [ "$(LC_ALL=C tr -cd '\346-\377' <"$work/grey" | wc -c)" -gt 50 ]
-}
-
-# After the graph `recording`: one track alone, of which the log then says that it was the only one.
-play_one_track() {
-  local track
-  mkdir -p "$out/one-track"
-  track=$(sed -nE 's/^ *track ([0-9]+) +video.*/\1/p' "$out/verify.log" | tail -n 1)
-  RECORDING=${made[0]} IDENTITY=$work/reader.txt AUDIT=$out/audit READER=reader-1 REASON="demonstration" TICKET=D-3 \
-    VIDEO=$track OUT=$out/one-track play "$out/one-track.log" "$root/pipelines/recording/playback.sh"
-  say "   track $track alone: $(pictures "$out/one-track") pictures; the log: $(gst-compliance audit show "$out/audit" --last 1 | tail -n 1)"
-  (($(pictures "$out/one-track") > 0)) || fail "track $track alone plays no picture, see $out/one-track.log"
-  [ ! -e "$out/one-track/sound.wav" ] || fail "with a video track alone there is sound: $out/one-track/sound.wav"
-  (($(number "$out/one-track.log" recording tracks) == 1)) || fail "more than track $track was opened, see $out/one-track.log"
 }
