@@ -230,14 +230,19 @@ struct State {
     left: AtomicI64,
     /// So many bytes passed.
     passed: AtomicU64,
-    open: Mutex<Vec<TcpStream>>,
+    /// Each connection's two ends: the client's and the server's.
+    open: Mutex<Vec<(TcpStream, TcpStream)>>,
 }
 
 impl State {
     fn cut(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
-        for stream in self.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+        for (client, server) in self.open.lock().unwrap().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+            // The server is to see a connection that broke, and no end: Python's http.server takes a head that ends early
+            // for a whole one, and this server makes an empty object of it. So a reset goes out with the last handle.
+            rustix::net::sockopt::set_socket_linger(&server, Some(Duration::ZERO)).unwrap();
+            let _ = server.shutdown(Shutdown::Read);
         }
     }
 }
@@ -262,8 +267,8 @@ impl Wire {
                     continue;
                 };
                 // Before anything passes, so that a cut finds it.
-                let both = [stream.try_clone().unwrap(), server.try_clone().unwrap()];
-                of.open.lock().unwrap().extend(both);
+                let both = (stream.try_clone().unwrap(), server.try_clone().unwrap());
+                of.open.lock().unwrap().push(both);
                 let pair = [(&stream, &server, true), (&server, &stream, false)];
                 for (from, to, is_there) in pair {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
@@ -330,5 +335,8 @@ fn forward(mut from: TcpStream, mut to: TcpStream, is_there: bool, state: &State
             break;
         }
     }
-    let _ = to.shutdown(Shutdown::Write);
+    // See `State::cut`.
+    if !(is_there && state.is_cut.load(Ordering::SeqCst)) {
+        let _ = to.shutdown(Shutdown::Write);
+    }
 }
